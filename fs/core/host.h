@@ -1,0 +1,92 @@
+// All volumes of a store, as file systems: what the control plane and the front ends work with.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fs/base/failure.h"
+#include "fs/contract/file_system.h"
+
+namespace prism::fs {
+
+enum class Compression : uint8_t { kNone = 0, kLz4 = 1, kZstd = 2 };
+
+struct HostOptions {
+  std::string directory;                                // created if absent
+  Compression compression = Compression::kLz4;          // of chunks written from now on
+  uint64_t node_cache_bytes = uint64_t{512} << 20;
+  uint64_t chunk_cache_bytes = uint64_t{512} << 20;
+  uint64_t dirty_bytes_max = uint64_t{256} << 20;       // file data not yet given to the store
+  uint32_t flush_interval_ms = 1000;   // unsynced operations become durable within about this
+  uint32_t checkpoint_interval_ms = 10000;
+};
+
+struct VolumeInfo {
+  VolumeId id = 0;
+  std::string name;
+  std::string parent;  // the name it was cloned from, as it was then; empty if created
+  bool importing = false;
+  int64_t created_sec = 0;
+  uint64_t inodes = 0;
+  uint64_t logical_bytes = 0;
+  uint32_t attached = 0;  // FileSystem objects alive
+};
+
+struct ExclusiveUsage {
+  uint64_t bytes = 0;           // stored bytes that would come back if this volume went
+  uint64_t metadata_bytes = 0;  // of them, tree nodes
+};
+
+struct StoreStats {
+  uint64_t volumes = 0;
+  uint64_t logical_bytes = 0;    // sum over volumes, each counted whole
+  uint64_t unique_bytes = 0;     // distinct content, before compression
+  uint64_t stored_bytes = 0;     // the same as stored, after compression, in allocation units
+  uint64_t metadata_bytes = 0;   // tree nodes, before RocksDB's own compression
+  uint64_t chunks = 0;
+  uint64_t nodes = 0;
+  uint64_t journal_records = 0;  // since start
+  uint64_t checkpoints = 0;
+  uint64_t free_bytes = 0;
+  uint64_t pending_nodes = 0;    // trees of destroyed volumes still to be walked; 0: all came back
+};
+
+// Volume names: 1..128 bytes of [A-Za-z0-9._-], not beginning with '.' or '-'.
+class Host {
+ public:
+  // Recovers the store by itself. Fails with words: another server has it (kBusy), a newer format
+  // (kNotSupported), not a store (kInvalid), damage (kCorrupt).
+  static Outcome<std::unique_ptr<Host>> Open(const HostOptions& options);
+  virtual ~Host() = default;  // writes everything back; FileSystem objects must be gone
+
+  // All of these are durable when they return, and all or nothing.
+  virtual Outcome<VolumeInfo> Create(std::string_view name, bool importing) = 0;
+  // An import is invisible to Clone and Attach-by-mount until published; volumes still importing
+  // at start are destroyed.
+  virtual Outcome<void> Publish(std::string_view name) = 0;
+  // One atomic cut for all targets: everything that returned before is in each, nothing later.
+  virtual Outcome<std::vector<VolumeInfo>> Clone(std::string_view source,
+                                                 const std::vector<std::string>& targets) = 0;
+  // At once, attached or not: its FileSystem objects answer kStale from then on.
+  virtual Outcome<void> Destroy(const std::vector<std::string>& names) = 0;
+  virtual Outcome<void> Rename(std::string_view from, std::string_view to) = 0;
+
+  virtual std::vector<VolumeInfo> List() = 0;
+  virtual Outcome<VolumeInfo> Show(std::string_view name) = 0;
+  virtual Outcome<ExclusiveUsage> Exclusive(std::string_view name) = 0;
+  virtual StoreStats Stats() = 0;
+
+  // A FileSystem for one client; see HOLDS in the contract. importing: the one that fills an import.
+  virtual Outcome<std::shared_ptr<FileSystem>> Attach(std::string_view name, bool importing) = 0;
+
+  // For tests and benchmarks: everything dirty to the journal; a checkpoint now; wait until the
+  // reaper has nothing left to do (and a checkpoint has recorded it).
+  virtual Status Flush() = 0;
+  virtual Status Checkpoint() = 0;
+  virtual Status Drain() = 0;
+};
+
+}  // namespace prism::fs
