@@ -31,7 +31,8 @@ uint64_t RandomWord() {
 Outcome<void> CheckVolumeName(std::string_view name) {
   bool good = !name.empty() && name.size() <= kNameMax && name[0] != '.' && name[0] != '-';
   for (char c : name)
-    good = good && (std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-');
+    good =
+        good && (std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-');
   if (good) return {};
   return Explain(Err::kInvalid,
                  "\"{}\" is no volume name: use 1 to {} of A-Z a-z 0-9 . _ -, not beginning with "
@@ -105,8 +106,8 @@ Outcome<void> Catalog::Publish(std::string_view name) {
     PRISM_ASSIGN(std::shared_ptr<Volume> volume, RequireLocked(name));
     std::unique_lock volume_lock(volume->mutex_);
     std::shared_lock gate(engine_->gate());
-    lsn = engine_->journal().Append(
-        RenameRecord{volume->id(), {}}.Encode(cow::RecordType::kPublish));
+    lsn =
+        engine_->journal().Append(RenameRecord{volume->id(), {}}.Encode(cow::RecordType::kPublish));
     volume->row_.importing = false;
     MarkChanged(*volume);
   }
@@ -139,8 +140,7 @@ Outcome<std::vector<CatalogEntry>> Catalog::Clone(std::string_view source_name,
     std::shared_lock gate(engine_->gate());
     lsn = engine_->journal().Append(record.Encode());
     ApplyClone(*source, record);
-    for (const auto& [id, name] : record.targets)
-      entries.push_back({by_id_[id], by_id_[id]->row_});
+    for (const auto& [id, name] : record.targets) entries.push_back({by_id_[id], by_id_[id]->row_});
   }
   PRISM_TRY(WaitDurable(lsn, "the clone"));
   return entries;

@@ -1,5 +1,5 @@
-// All volumes of a store: create, clone, destroy, rename. A clone is one row and one reference more,
-// whatever the source holds; no volume knows of another.
+// All volumes of a store: create, clone, destroy, rename. A clone is one row and one reference
+// more, whatever the source holds; no volume knows of another.
 #pragma once
 
 #include <atomic>
@@ -68,11 +68,11 @@ class Catalog : public cow::RootOwner {
   Outcome<void> WaitDurable(Lsn lsn, std::string_view what);
 
   std::mutex mutex_;  // the catalog's lock; taken before any volume's
-  std::map<std::string, std::shared_ptr<Volume>, std::less<>> by_name_;     // guarded by mutex_
-  std::unordered_map<VolumeId, std::shared_ptr<Volume>> by_id_;             // guarded by mutex_
-  VolumeId next_id_ = 1;                                                    // guarded by mutex_
+  std::map<std::string, std::shared_ptr<Volume>, std::less<>> by_name_;  // guarded by mutex_
+  std::unordered_map<VolumeId, std::shared_ptr<Volume>> by_id_;          // guarded by mutex_
+  VolumeId next_id_ = 1;                                                 // guarded by mutex_
 
-  std::mutex changed_mutex_;  // a leaf
+  std::mutex changed_mutex_;                      // a leaf
   std::vector<std::shared_ptr<Volume>> changed_;  // guarded by changed_mutex_
   std::vector<VolumeId> destroyed_;               // guarded by changed_mutex_
   std::vector<VolumeRow> frozen_rows_;            // the checkpoint's

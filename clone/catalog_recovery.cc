@@ -31,8 +31,8 @@ Outcome<std::unique_ptr<Catalog>> Catalog::Open(const cow::EngineOptions& option
 
 Outcome<void> Catalog::LoadRows() {
   VolumeId damaged = 0;
-  Status scanned = engine_->kv().Scan(
-      cow::Table::kVolume, [&](std::string_view key, std::string_view value) {
+  Status scanned =
+      engine_->kv().Scan(cow::Table::kVolume, [&](std::string_view key, std::string_view value) {
         VolumeId id = cow::IdFromKey(key);
         Result<VolumeRow> row = VolumeRow::Decode(id, value);
         if (!row) {

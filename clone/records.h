@@ -1,5 +1,5 @@
-// What the journal says about volumes, and the row of a volume in the store. cow/FORMAT.md has both,
-// byte by byte.
+// What the journal says about volumes, and the row of a volume in the store. cow/FORMAT.md has
+// both, byte by byte.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +48,7 @@ struct ChangeRecord {  // RecordType::kChange
   int64_t bytes_delta = 0;
   std::vector<Mutation> mutations;
 
-  std::string Encode() const;  // with the type byte, as all below
+  std::string Encode() const;                                    // with the type byte, as all below
   static Result<ChangeRecord> Decode(std::string_view payload);  // without it
 };
 

@@ -1,5 +1,5 @@
-// Uncompressed chunks by id, in bounded memory; one copy serves all clones. Least recently used goes
-// first. Thread-safe.
+// Uncompressed chunks by id, in bounded memory; one copy serves all clones. Least recently used
+// goes first. Thread-safe.
 #pragma once
 
 #include <array>

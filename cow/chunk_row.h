@@ -18,11 +18,11 @@ enum class Codec : uint8_t { kNone = 0, kLz4 = 1, kZstd = 2 };  // on disk: neve
 
 struct ChunkRow {
   ContentHash hash{};
-  Extent extent;            // its length is that of the stored bytes
-  uint32_t raw_bytes = 0;   // uncompressed
+  Extent extent;           // its length is that of the stored bytes
+  uint32_t raw_bytes = 0;  // uncompressed
   Codec codec = Codec::kNone;
-  uint64_t checksum = 0;    // XXH3-64 of the stored bytes
-  int64_t references = 0;   // as of the last checkpoint
+  uint64_t checksum = 0;   // XXH3-64 of the stored bytes
+  int64_t references = 0;  // as of the last checkpoint
 
   void EncodeTo(std::string& out) const;
   static Result<ChunkRow> Decode(std::string_view bytes);

@@ -55,7 +55,8 @@ class ChunkTable : public ChunkStore, public ChunkReferences, public ChunkPin::O
   Status Load();
   Status ReplayRecord(std::string_view payload);
 
-  // The checkpoint. Freeze: gate held exclusively. Only the checkpoint's thread calls Write, Durable.
+  // The checkpoint. Freeze: gate held exclusively. Only the checkpoint's thread calls Write,
+  // Durable.
   void Freeze();
   Status Write(KvBatch& batch);
   void Durable();

@@ -91,7 +91,8 @@ Outcome<void> Engine::Load() {
   if (!found) return damaged("its superblock cannot be read");
   if (*found) {
     ByteReader reader(value);
-    if (reader.Get<uint32_t>() != kStoreFormat) return damaged("its superblock is of another format");
+    if (reader.Get<uint32_t>() != kStoreFormat)
+      return damaged("its superblock is of another format");
     uint64_t next_node = reader.Get<uint64_t>();
     uint64_t live_nodes = reader.Get<uint64_t>();
     nodes_.Restore(next_node, live_nodes);
@@ -174,9 +175,7 @@ Status Engine::Checkpoint() {
                      NameOf(status.error()));
     failed_ = true;
   }
-  {
-    std::lock_guard wake(wake_mutex_);
-  }
+  { std::lock_guard wake(wake_mutex_); }
   admitted_.notify_all();
   return status;
 }

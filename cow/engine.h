@@ -1,9 +1,9 @@
 // The engine: nodes, chunks and journal of one store, and the checkpoint that ties them together.
 //
 // A checkpoint takes a cut (microseconds, with the gate held exclusively), freezes everything that
-// changed, and writes nodes, reference counts, chunk rows, the owner's rows and the journal position
-// in one atomic batch. A crash therefore leaves the state of one checkpoint plus a journal that
-// repeats, in order, what came after it. docs/DESIGN.md has the crash argument.
+// changed, and writes nodes, reference counts, chunk rows, the owner's rows and the journal
+// position in one atomic batch. A crash therefore leaves the state of one checkpoint plus a journal
+// that repeats, in order, what came after it. docs/DESIGN.md has the crash argument.
 #pragma once
 
 #include <atomic>
@@ -112,7 +112,7 @@ class Engine {
 
   std::mutex checkpoint_mutex_;
   std::atomic<uint64_t> checkpoint_count_{0};
-  Lsn cut_ = 0;                       // of the last checkpoint; guarded by checkpoint_mutex_
+  Lsn cut_ = 0;  // of the last checkpoint; guarded by checkpoint_mutex_
   std::atomic<Lsn> last_cut_{0};
   std::atomic<bool> reaped_since_cut_{false};
   std::atomic<bool> failed_{false};

@@ -32,8 +32,7 @@ Result<File> File::Open(const std::string& path, int flags) {
 
 Status File::WriteAt(uint64_t offset, std::string_view bytes) {
   while (!bytes.empty()) {
-    ssize_t written =
-        ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    ssize_t written = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) return Failed(path_, "write", written < 0 ? errno : EIO);
     bytes.remove_prefix(static_cast<size_t>(written));

@@ -6,8 +6,8 @@
 //
 // Files are journal/NNNNNNNN, each written up to kFileBytes and never shrunk; one that a checkpoint
 // no longer needs is renamed and written again, because overwriting allocated blocks syncs twice as
-// fast as growing a file. Old content cannot be mistaken for new: the file's number is part of every
-// record's checksum, and sequence numbers must follow each other.
+// fast as growing a file. Old content cannot be mistaken for new: the file's number is part of
+// every record's checksum, and sequence numbers must follow each other.
 #pragma once
 
 #include <condition_variable>
@@ -29,9 +29,9 @@ class Journal {
   // `before_write` runs before bytes go to the file: it makes durable what they refer to.
   Journal(std::string directory, std::function<Status()> before_write);
 
-  // Recovery, before any Append: visits the records after `cut` in order, to the first that does not
-  // verify; later Appends go on after the last one visited. kCorrupt: records between `cut` and the
-  // first one found are missing.
+  // Recovery, before any Append: visits the records after `cut` in order, to the first that does
+  // not verify; later Appends go on after the last one visited. kCorrupt: records between `cut` and
+  // the first one found are missing.
   Status Replay(Lsn cut, FunctionRef<Status(Lsn, std::string_view)> visitor);
 
   // Any thread. The record is ordered now and durable when WaitDurable(lsn) returns.
@@ -63,14 +63,14 @@ class Journal {
 
   mutable std::mutex mutex_;
   std::condition_variable durable_changed_;
-  std::string buffer_;          // guarded by mutex_: encoded records not yet written
-  Lsn buffer_first_ = 0;        // guarded by mutex_
-  Lsn last_ = 0;                // guarded by mutex_: of the last record appended
-  Lsn durable_ = 0;             // guarded by mutex_
-  bool leading_ = false;        // guarded by mutex_: a leader is writing
-  bool failed_ = false;         // guarded by mutex_
-  uint64_t bytes_since_trim_ = 0;         // guarded by mutex_
-  std::map<uint64_t, FileInfo> files_;    // guarded by mutex_: by number
+  std::string buffer_;                  // guarded by mutex_: encoded records not yet written
+  Lsn buffer_first_ = 0;                // guarded by mutex_
+  Lsn last_ = 0;                        // guarded by mutex_: of the last record appended
+  Lsn durable_ = 0;                     // guarded by mutex_
+  bool leading_ = false;                // guarded by mutex_: a leader is writing
+  bool failed_ = false;                 // guarded by mutex_
+  uint64_t bytes_since_trim_ = 0;       // guarded by mutex_
+  std::map<uint64_t, FileInfo> files_;  // guarded by mutex_: by number
 
   // The leader's alone.
   File file_;

@@ -34,7 +34,8 @@ class Kv {
   virtual ~Kv() = default;
   virtual Result<bool> Get(Table table, std::string_view key, std::string& value) = 0;
   // In key order, until the visitor returns false.
-  virtual Status Scan(Table table, FunctionRef<bool(std::string_view, std::string_view)> visitor) = 0;
+  virtual Status Scan(Table table,
+                      FunctionRef<bool(std::string_view, std::string_view)> visitor) = 0;
   virtual std::unique_ptr<KvBatch> NewBatch() = 0;
   // Atomic, and on disk when it returns. The batch must be of this store.
   virtual Status Write(KvBatch& batch) = 0;

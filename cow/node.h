@@ -68,8 +68,8 @@ class Node {
   uint64_t owner = 0;
   uint64_t owner_generation = 0;
   uint64_t epoch_created = 0;
-  uint64_t epoch_dirty = 0;          // the checkpoint epoch of the last change; 0: as on disk
-  std::atomic<bool> freed{false};    // no longer part of any tree: not to be written
+  uint64_t epoch_dirty = 0;        // the checkpoint epoch of the last change; 0: as on disk
+  std::atomic<bool> freed{false};  // no longer part of any tree: not to be written
   std::atomic<bool> recently_used{true};
   std::atomic<uint32_t> references{0};
   uint64_t charged_bytes = 0;  // what the cache counts for it; guarded by the cache's shard

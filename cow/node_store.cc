@@ -47,8 +47,8 @@ void NodeStore::Evict(Shard& shard) {
     if (shard.hand >= shard.ring.size()) shard.hand = 0;
     NodeId id = shard.ring[shard.hand];
     auto it = shard.nodes.find(id);
-    bool held = it != shard.nodes.end() &&
-                it->second->references.load(std::memory_order_acquire) > 1;
+    bool held =
+        it != shard.nodes.end() && it->second->references.load(std::memory_order_acquire) > 1;
     bool used = it != shard.nodes.end() &&
                 it->second->recently_used.exchange(false, std::memory_order_relaxed);
     if (it != shard.nodes.end() && (held || used)) {

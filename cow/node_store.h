@@ -66,14 +66,14 @@ class NodeStore {
   const uint64_t shard_bytes_max_;
   std::array<Shard, kShards> shards_;
 
-  std::atomic<uint64_t> epoch_{1};          // changed with the gate held exclusively
+  std::atomic<uint64_t> epoch_{1};  // changed with the gate held exclusively
   std::atomic<uint64_t> durable_epoch_{0};
   std::atomic<uint64_t> next_id_{1};
   std::atomic<uint64_t> live_count_{0};
   std::atomic<size_t> dirty_count_{0};
   std::mutex dirty_mutex_;
-  std::vector<NodePtr> dirty_;    // guarded by dirty_mutex_
-  std::vector<NodeId> freed_;     // guarded by dirty_mutex_
+  std::vector<NodePtr> dirty_;  // guarded by dirty_mutex_
+  std::vector<NodeId> freed_;   // guarded by dirty_mutex_
 };
 
 }  // namespace prism::cow

@@ -6,8 +6,8 @@
 namespace prism::cow {
 
 enum class RecordType : uint8_t {
-  kChunk = 1,     // a chunk was stored (cow/chunk_table.cc)
-  kChange = 16,   // items of one volume changed (clone/records.h, as all below)
+  kChunk = 1,    // a chunk was stored (cow/chunk_table.cc)
+  kChange = 16,  // items of one volume changed (clone/records.h, as all below)
   kCreate = 17,
   kClone = 18,
   kDestroy = 19,

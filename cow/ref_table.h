@@ -15,7 +15,8 @@
 namespace prism::cow {
 
 // THREADS: all methods from any thread; changes only with the engine's gate held.
-// A failing read of a row stops the process: the tree that needs the answer is half changed by then.
+// A failing read of a row stops the process: the tree that needs the answer is half changed by
+// then.
 class RefTable {
  public:
   explicit RefTable(Kv& kv) : kv_(kv) {}

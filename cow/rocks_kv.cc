@@ -110,9 +110,7 @@ class RocksKv : public Kv {
   }
 
  private:
-  rocksdb::ColumnFamilyHandle* Family(Table table) {
-    return families_[static_cast<size_t>(table)];
-  }
+  rocksdb::ColumnFamilyHandle* Family(Table table) { return families_[static_cast<size_t>(table)]; }
 
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;
@@ -148,15 +146,14 @@ Outcome<std::unique_ptr<Kv>> OpenRocksKv(const RocksOptions& options) {
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   descriptors.emplace_back(rocksdb::kDefaultColumnFamilyName, rocksdb::ColumnFamilyOptions());
   for (size_t i = 0; i < kTableCount; ++i)
-    descriptors.emplace_back(kFamilyNames[i],
-                             FamilyOptions(static_cast<Table>(i), options, cache));
+    descriptors.emplace_back(kFamilyNames[i], FamilyOptions(static_cast<Table>(i), options, cache));
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
   rocksdb::Status status =
       rocksdb::DB::Open(db_options, options.directory, descriptors, &handles, &db);
   if (!status.ok()) {
-    return Explain(status.IsCorruption() ? Err::kCorrupt : Err::kIo, "cannot open the store in {}: {}",
-                   options.directory, status.ToString());
+    return Explain(status.IsCorruption() ? Err::kCorrupt : Err::kIo,
+                   "cannot open the store in {}: {}", options.directory, status.ToString());
   }
   (void)db->DestroyColumnFamilyHandle(handles[0]);  // the default family holds nothing
   handles.erase(handles.begin());

@@ -79,8 +79,8 @@ Result<Extent> SegmentStore::Write(std::string_view bytes) {
     Result<std::shared_ptr<File>> opened = FileOf(extent.segment);
     if (opened) file = *opened;
   }
-  Status written = file ? file->WriteAt(uint64_t{extent.unit} * kUnitBytes, bytes)
-                        : Status(Fail(Err::kIo));
+  Status written =
+      file ? file->WriteAt(uint64_t{extent.unit} * kUnitBytes, bytes) : Status(Fail(Err::kIo));
   if (!written) {
     Free(extent);
     return Fail(written.error());

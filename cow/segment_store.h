@@ -79,9 +79,9 @@ class SegmentStore {
   const std::string directory_;
   std::mutex mutex_;  // guards all below but the atomics
   std::map<uint32_t, Segment> segments_;
-  uint32_t active_ = 0;         // the segment being filled, 0: none
-  uint32_t cursor_ = 0;         // its next unit to try
-  uint32_t last_segment_ = 0;   // highest number ever used in this run
+  uint32_t active_ = 0;        // the segment being filled, 0: none
+  uint32_t cursor_ = 0;        // its next unit to try
+  uint32_t last_segment_ = 0;  // highest number ever used in this run
   std::set<uint32_t> unsynced_;
   bool directory_unsynced_ = false;
   std::unordered_map<uint32_t, OpenFile> open_;

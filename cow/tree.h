@@ -27,7 +27,8 @@ class ChunkReferences {
 struct TreeRoot {
   VolumeId volume = 0;
   // Grows whenever the root gets another reference: what the volume owned alone before it may now
-  // share. A node's (owner, owner_generation) equal to this pair proves that no other tree reaches it.
+  // share. A node's (owner, owner_generation) equal to this pair proves that no other tree reaches
+  // it.
   uint64_t generation = 1;
   NodeId node = 0;
 };
@@ -52,9 +53,9 @@ class Forest {
   void Erase(TreeRoot& tree, Key key);
   void EraseRange(TreeRoot& tree, Key first, Key last);
 
-  // Takes away one reference to node `id`. If it was the last the node is freed and its children are
-  // appended to `orphans`, each with one reference to be taken away in turn. An error means that the
-  // node could not be read: what lies below it is lost space. REQUIRES: the gate.
+  // Takes away one reference to node `id`. If it was the last the node is freed and its children
+  // are appended to `orphans`, each with one reference to be taken away in turn. An error means
+  // that the node could not be read: what lies below it is lost space. REQUIRES: the gate.
   Status DropReference(NodeId id, std::vector<NodeId>& orphans);
 
   struct Exclusive {

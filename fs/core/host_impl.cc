@@ -163,12 +163,11 @@ Outcome<VolumeInfo> HostImpl::Show(std::string_view name) {
 Outcome<ExclusiveUsage> HostImpl::Exclusive(std::string_view name) {
   PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(name));
   cow::Engine& engine = catalog_->engine();
-  Result<ExclusiveUsage> usage =
-      engine.WithoutCheckpoint([&]() -> Result<ExclusiveUsage> {
-        PRISM_ASSIGN(cow::Forest::Exclusive exclusive, entry.volume->CountExclusive());
-        PRISM_ASSIGN(uint64_t chunk_bytes, engine.chunks().ExclusiveBytes(exclusive.chunks));
-        return ExclusiveUsage{chunk_bytes + exclusive.node_bytes, exclusive.node_bytes};
-      });
+  Result<ExclusiveUsage> usage = engine.WithoutCheckpoint([&]() -> Result<ExclusiveUsage> {
+    PRISM_ASSIGN(cow::Forest::Exclusive exclusive, entry.volume->CountExclusive());
+    PRISM_ASSIGN(uint64_t chunk_bytes, engine.chunks().ExclusiveBytes(exclusive.chunks));
+    return ExclusiveUsage{chunk_bytes + exclusive.node_bytes, exclusive.node_bytes};
+  });
   if (!usage) return Failed(usage.error(), "counting");
   return *usage;
 }
@@ -227,7 +226,8 @@ void HostImpl::RunBackground() {
     auto now = std::chrono::steady_clock::now();
     if (now - last_sync >= std::chrono::milliseconds(options_.flush_interval_ms)) {
       cow::Journal& journal = catalog_->engine().journal();
-      (void)journal.WaitDurable(journal.last_lsn());  // a failure is logged, and kept by the journal
+      (void)journal.WaitDurable(
+          journal.last_lsn());  // a failure is logged, and kept by the journal
       last_sync = now;
     }
     lock.lock();

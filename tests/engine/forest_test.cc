@@ -1,6 +1,8 @@
 // Random changes on a family of clones against std::maps; destroyed in any order, the store ends
-// empty. Plan: 1. random puts, erasures, range erasures, clones and destroys, with chunk references;
-// 2. checkpoints, reopenings and crashes in between; 3. compare every volume; 4. destroy all, count.
+// empty. Plan: 1. random puts, erasures, range erasures, clones and destroys, with chunk
+// references;
+// 2. checkpoints, reopenings and crashes in between; 3. compare every volume; 4. destroy all,
+// count.
 #include <random>
 
 #include "cow/extent.h"
@@ -60,7 +62,10 @@ class ForestTest : public StoreFixture {
     ASSERT_NE(volume, nullptr);
     std::vector<cow::ChunkPin> pins;
     auto transaction = std::unique_ptr<cow::WriteTransaction>();
-    struct Write { Key key; std::string value; };
+    struct Write {
+      Key key;
+      std::string value;
+    };
     std::vector<Write> writes;
     int count = 1 + static_cast<int>(random() % 20);
     for (int i = 0; i < count; ++i) {
@@ -70,7 +75,8 @@ class ForestTest : public StoreFixture {
         auto pin = catalog_->engine().chunks().Put(std::as_bytes(std::span(data)));
         ASSERT_TRUE(pin.has_value());
         cow::Piece piece{0, 2, 0, pin->id()};
-        writes.push_back({MakeKey(ItemType::kExtent, ino, random() % 4), cow::EncodeExtent({piece})});
+        writes.push_back(
+            {MakeKey(ItemType::kExtent, ino, random() % 4), cow::EncodeExtent({piece})});
         pins.push_back(std::move(*pin));
       } else {
         size_t size = random() % 50 == 0 ? random() % 20000 : random() % 300;

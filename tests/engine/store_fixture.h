@@ -68,11 +68,11 @@ class StoreFixture : public ::testing::Test {
   static Contents Dump(clone::Volume& volume) {
     Contents contents;
     auto view = volume.Read();
-    EXPECT_TRUE(view->Scan({0, 0}, {~uint64_t{0}, ~uint64_t{0}},
-                           [&](cow::Key key, std::string_view value) {
-                             contents[{key.hi, key.lo}] = value;
-                             return true;
-                           }));
+    EXPECT_TRUE(
+        view->Scan({0, 0}, {~uint64_t{0}, ~uint64_t{0}}, [&](cow::Key key, std::string_view value) {
+          contents[{key.hi, key.lo}] = value;
+          return true;
+        }));
     return contents;
   }
   Lsn PutOne(clone::Volume& volume, cow::Key key, std::string value) {
