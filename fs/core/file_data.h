@@ -68,6 +68,11 @@ class FileData {
   void PutInitial(cow::WriteTransaction& transaction, InodeRecord& record,
                   std::span<const std::byte> body, const ComposedBlock& block);
 
+  // Reading it has moved its atime, if relatime says so.
+  void NoteRead(const cow::ReadView& view, const InodeRecord& record);
+  // Something of this file may wait here.
+  bool IsWaiting(InodeId ino) const { return files_.Find(ino) != nullptr; }
+
   DataBarrier& barrier() { return barrier_; }
   LazyTimes& lazy_times() { return lazy_times_; }
   uint64_t dirty_bytes() const { return files_.bytes(); }
@@ -85,7 +90,6 @@ class FileData {
                      std::span<std::byte> out) const;
   Result<std::vector<cow::Piece>> LoadPieces(const cow::ReadView& view, InodeId ino,
                                              uint64_t block) const;
-  void NoteRead(const cow::ReadView& view, const InodeRecord& record);
 
   // file_data_write.cc
   Status MakeRoom(size_t bytes);

@@ -113,7 +113,7 @@ Result<bool> Orphans::FreeStep(InodeId ino) {
     if (auto pieces = cow::DecodeExtent(value)) used += UsedBytes(*pieces);
     return true;
   }));
-  transaction->EraseRange(first, end);
+  if (items > 0) transaction->EraseRange(first, end);
   if (more) {
     record->flags |= kDying;
     record->stored_used -= std::min(record->stored_used, used);
@@ -122,10 +122,13 @@ Result<bool> Orphans::FreeStep(InodeId ino) {
     PRISM_TRY(transaction->Commit());
     return false;
   }
-  for (ItemType type : {ItemType::kXattr, ItemType::kParent})
-    transaction->EraseRange(MakeKey(type, ino), EndKey(type, ino));
-  for (ItemType type : {ItemType::kInlineData, ItemType::kSymlink, ItemType::kInode})
-    transaction->Erase(MakeKey(type, ino));
+  if ((record->flags & kHasXattrs) != 0)
+    transaction->EraseRange(MakeKey(ItemType::kXattr, ino), EndKey(ItemType::kXattr, ino));
+  if ((record->flags & kHasInlineData) != 0)
+    transaction->Erase(MakeKey(ItemType::kInlineData, ino));
+  if (record->attr.type == FileType::kSymlink)
+    transaction->Erase(MakeKey(ItemType::kSymlink, ino));
+  transaction->Erase(MakeKey(ItemType::kInode, ino));
   transaction->Erase(orphan_key);
   transaction->AddUsage(-1, -static_cast<int64_t>(record->stored_used));
   PRISM_TRY(transaction->Commit());

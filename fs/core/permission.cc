@@ -58,7 +58,7 @@ Status RequireAccess(const cow::ReadView& view, const HashKey& key, const Caller
 Status RequireBodyAccess(const cow::ReadView& view, const HashKey& key, const Caller& caller,
                          const InodeRecord& record, uint32_t want) {
   if (!caller.check_permission || caller.uid == record.attr.uid) return {};
-  const uint32_t ask = want | (want == kMayRead ? kMayExecute : 0);
+  const uint32_t ask = want == kMayRead ? kMayRead | kMayExecute : want;
   PRISM_ASSIGN(const uint32_t granted, GrantedAccess(view, key, caller, record, ask));
   if (want == kMayRead ? granted == 0 : granted != want) return Fail(Err::kAccess);
   return {};
