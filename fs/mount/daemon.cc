@@ -1,6 +1,7 @@
 #include "fs/mount/daemon.h"
 
 #include <fcntl.h>
+#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/sinks/syslog_sink.h>
 #include <spdlog/spdlog.h>
 #include <sys/wait.h>
@@ -63,7 +64,9 @@ void LeaveTerminal(int log_fd) {
     dup2(log_fd >= 0 ? log_fd : null_fd, STDERR_FILENO);
     close(null_fd);
   }
-  if (log_fd < 0) spdlog::set_default_logger(spdlog::syslog_logger_mt("mount", "prism-mount", LOG_PID));
+  spdlog::set_default_logger(log_fd >= 0
+                                 ? spdlog::stderr_logger_mt("mount")
+                                 : spdlog::syslog_logger_mt("mount", "prism-mount", LOG_PID));
   spdlog::flush_on(spdlog::level::info);
 }
 

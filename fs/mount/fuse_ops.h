@@ -3,8 +3,8 @@
 //
 // Every handler runs on a Worker's thread, answers its request exactly once before it returns, and
 // leaves permission to the kernel (default_permissions), so Caller::check_permission is off.
-// What is not in any group is answered ENOSYS by libfuse, which the kernel remembers: open, opendir,
-// flush, release and create cost no round trip (README.md says what each absence means).
+// open and opendir answer ENOSYS, and what is in no group is answered ENOSYS by libfuse; the kernel
+// remembers that, so that open, close and the like cost no round trip (README.md, "Absent").
 #pragma once
 
 #define FUSE_USE_VERSION 314

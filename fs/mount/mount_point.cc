@@ -1,8 +1,8 @@
 #include "fs/mount/mount_point.h"
 
 #include <poll.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -139,7 +139,8 @@ std::optional<ServingProcess> ServingProcess::Find(const std::string& device) {
     close(fd);
     return std::nullopt;
   }
-  int pidfd = peer.pid > 0 ? pidfd_open(peer.pid, 0) : -1;
+  // The wrapper in glibc 2.36's <sys/pidfd.h> is not declared for C++.
+  int pidfd = peer.pid > 0 ? static_cast<int>(syscall(SYS_pidfd_open, peer.pid, 0)) : -1;
   if (pidfd < 0) return ServingProcess(fd, peer.pid);
   close(fd);
   return ServingProcess(pidfd, peer.pid);
