@@ -120,6 +120,29 @@ TEST_F(CoherenceTest, AnOrphanThatTheOtherKernelNeverSawIsReleased) {
   EXPECT_TRUE(Eventually([&] { return file_system(1).released().count(ino) == 1; }));
 }
 
+// Also shows that nothing but events makes the other tests here pass: without them the caches hold.
+TEST_F(CoherenceTest, AfterLostEventsEverythingIsAskedAfresh) {
+  ASSERT_EQ(mkdir(A("d").c_str(), 0777), 0);
+  WriteFile(A("d/changed"), "old");
+  WriteFile(A("d/removed"), "old");
+  auto view = [&] {
+    return ReadFile(B("d/changed")) + "," + ReadFile(B("d/removed")) + "," + ReadFile(B("d/made"));
+  };
+  EXPECT_TRUE(Eventually([&] { return view() == "old,old,<errno 2>"; }));
+  usleep(20000);
+  EXPECT_EQ(view(), "old,old,<errno 2>");
+  EXPECT_EQ(List(B("d")).size(), 2u);
+  file_system(1).Mute();
+  WriteFile(A("d/changed"), "new");
+  ASSERT_EQ(unlink(A("d/removed").c_str()), 0);
+  WriteFile(A("d/made"), "new");
+  usleep(20000);
+  EXPECT_EQ(view(), "old,old,<errno 2>");
+  file_system(1).Inject({.kind = fs::Event::Kind::kAll, .ino = 0, .name = ""});
+  EXPECT_TRUE(Eventually([&] { return view() == "new,<errno 2>,new"; })) << view();
+  EXPECT_EQ(List(B("d")), (std::set<std::string>{"changed", "made"}));
+}
+
 // More changes than the queue of events takes, while both look: in the end both agree.
 TEST_F(CoherenceTest, AStormOfChangesEndsInAgreement) {
   ASSERT_EQ(mkdir(A("d").c_str(), 0777), 0);

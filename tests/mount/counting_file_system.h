@@ -45,7 +45,21 @@ class CountingFileSystem final : public fs::FileSystem {
     return last_write_;
   }
 
-  void SetListener(fs::EventListener* listener) override { inner_->SetListener(listener); }
+  // Events are lost from here on, as on a channel that is overrun.
+  void Mute() { muted_ = true; }
+  // An event of the test's own.
+  void Inject(const fs::Event& event) {
+    std::lock_guard lock(mutex_);
+    if (listener_ != nullptr) listener_->OnEvent(event);
+  }
+
+  void SetListener(fs::EventListener* listener) override {
+    {
+      std::lock_guard lock(mutex_);
+      listener_ = listener;
+    }
+    inner_->SetListener(listener == nullptr ? nullptr : &filter_);
+  }
   Result<fs::StatfsResult> Statfs(const fs::Caller& caller) override {
     Count("Statfs");
     return inner_->Statfs(caller);
@@ -168,6 +182,17 @@ class CountingFileSystem final : public fs::FileSystem {
   }
 
  private:
+  class Filter final : public fs::EventListener {
+   public:
+    explicit Filter(CountingFileSystem& owner) : owner_(owner) {}
+    void OnEvent(const fs::Event& event) override {
+      if (!owner_.muted_) owner_.Inject(event);
+    }
+
+   private:
+    CountingFileSystem& owner_;
+  };
+
   void Count(const std::string& method) {
     std::lock_guard lock(mutex_);
     ++calls_[method];
@@ -178,6 +203,9 @@ class CountingFileSystem final : public fs::FileSystem {
   std::map<std::string, unsigned> calls_;
   std::set<InodeId> released_;
   fs::WriteArgs last_write_;
+  std::atomic<bool> muted_{false};
+  fs::EventListener* listener_ = nullptr;
+  Filter filter_{*this};
 };
 
 }  // namespace prism::mount

@@ -213,6 +213,23 @@ TEST_F(NameTest, ListingWithAttributesSparesLookups) {
       << file_system(second).Summary();
 }
 
+TEST_F(NameTest, AListingAgainComesFromTheCache) {
+  ASSERT_EQ(mkdir(Path("d").c_str(), 0755), 0);
+  Touch("d/a");
+  Touch("d/b");
+  for (int i = 0; i < 3; ++i) {
+    file_system().Reset();
+    DIR* dir = opendir(Path("d").c_str());
+    int entries = 0;
+    while (readdir(dir) != nullptr) ++entries;
+    closedir(dir);
+    EXPECT_EQ(entries, 4);
+    // One question for the time of access, which a listing has changed.
+    EXPECT_EQ(file_system().Calls("Readdir") > 0, i == 0) << file_system().Summary();
+    EXPECT_TRUE(i == 0 || file_system().Calls("*") <= 1) << file_system().Summary();
+  }
+}
+
 TEST_F(NameTest, SeekdirReturnsToTheSamePlace) {
   ASSERT_EQ(mkdir(Path("d").c_str(), 0755), 0);
   for (int i = 0; i < 2000; ++i) Touch("d/" + std::to_string(i));
