@@ -9,10 +9,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <unordered_map>
 
 #include "tools/prism/archive_acl.h"
+#include "tools/prism/archive_text.h"
 #include "tools/prism/format.h"
 #include "tools/prism/host_file.h"
 #include "tools/prism/transfer.h"
@@ -87,7 +89,7 @@ class TarExport {
 
  private:
   struct Directory {
-    InodeId ino;
+    fs::Attr attr;
     std::string path;  // ends with '/'
   };
 
@@ -121,6 +123,7 @@ tl::unexpected<Failure> TarExport::ArchiveFailure(std::string_view what) {
 }
 
 Outcome<void> TarExport::Run(const std::string& path) {
+  Utf8Locale locale;
   OutputFile file;
   PRISM_TRY(file.Open(path));
   void* zeros = mmap(nullptr, kHoleSpanBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
@@ -138,8 +141,7 @@ Outcome<void> TarExport::Run(const std::string& path) {
 
   Result<fs::Attr> root = source_.Getattr(kRootCaller, kRootInode);
   if (!root) return ExplainErr(root.error(), "cannot read the volume's root");
-  PRISM_TRY(WriteEntry("./", *root));
-  directories_.push_back({kRootInode, "./"});
+  directories_.push_back({*root, "./"});
   while (!directories_.empty()) {
     Directory dir = std::move(directories_.back());
     directories_.pop_back();
@@ -151,17 +153,15 @@ Outcome<void> TarExport::Run(const std::string& path) {
   return file.Commit();
 }
 
+// All of a directory comes directly after it: tar sets its times once something else follows.
 Outcome<void> TarExport::WriteDirectory(const Directory& dir) {
-  return ForEachEntry(source_, dir.ino, [&](const Entry& entry) -> Outcome<void> {
+  PRISM_TRY(WriteEntry(dir.path, dir.attr));
+  return ForEachEntry(source_, dir.attr.ino, [&](const Entry& entry) -> Outcome<void> {
     std::string path = dir.path + entry.name;
-    if (entry.attr.type == fs::FileType::kDirectory) {
-      path += '/';
-      PRISM_TRY(WriteEntry(path, entry.attr));
-      directories_.push_back({entry.attr.ino, std::move(path)});
-      ++directories_seen_;
-      return {};
-    }
-    return WriteEntry(path, entry.attr);
+    if (entry.attr.type != fs::FileType::kDirectory) return WriteEntry(path, entry.attr);
+    directories_.push_back({entry.attr, path + '/'});
+    ++directories_seen_;
+    return {};
   });
 }
 
@@ -176,8 +176,9 @@ Outcome<void> TarExport::WriteEntry(const std::string& path, const fs::Attr& att
   archive_entry_set_perm(entry.get(), attr.mode);
   archive_entry_set_uid(entry.get(), attr.uid);
   archive_entry_set_gid(entry.get(), attr.gid);
-  archive_entry_set_mtime(entry.get(), attr.mtime.sec, attr.mtime.nsec);
-  archive_entry_set_atime(entry.get(), attr.atime.sec, attr.atime.nsec);
+  const fs::Timespec mtime = ToPaxTime(attr.mtime), atime = ToPaxTime(attr.atime);
+  archive_entry_set_mtime(entry.get(), mtime.sec, mtime.nsec);
+  archive_entry_set_atime(entry.get(), atime.sec, atime.nsec);
   archive_entry_set_size(entry.get(), 0);
 
   if (attr.type != fs::FileType::kDirectory && attr.nlink > 1) {
@@ -300,7 +301,9 @@ Outcome<void> TarExport::WriteHeader(archive_entry* entry, const std::string& pa
   if (status == ARCHIVE_OK) return {};
   if (status < ARCHIVE_WARN) return ArchiveFailure(Printable(path));
   const char* text = archive_error_string(writer_.get());
-  progress_.Warn(fmt::format("{}: {}", Printable(path), text ? text : "unknown warning"));
+  // Names need not be UTF-8; those that are not are written as the bytes that they are, marked so.
+  if (!text || !std::strstr(text, "Can't translate"))
+    progress_.Warn(fmt::format("{}: {}", Printable(path), text ? text : "unknown warning"));
   return {};
 }
 

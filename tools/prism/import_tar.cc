@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <optional>
 #include <unordered_map>
 
 #include "tools/prism/archive_acl.h"
+#include "tools/prism/archive_text.h"
 #include "tools/prism/format.h"
 #include "tools/prism/host_file.h"
 #include "tools/prism/tar_tree.h"
@@ -93,6 +95,7 @@ Outcome<void> TarImport::Open(const std::string& path) {
 }
 
 Outcome<void> TarImport::Run(const std::string& path) {
+  Utf8Locale locale;
   PRISM_TRY(Open(path));
   while (true) {
     const int status = archive_read_next_header(reader_.get(), &entry_);
@@ -103,7 +106,9 @@ Outcome<void> TarImport::Run(const std::string& path) {
     const std::string name = Printable(raw_name ? raw_name : "?");
     if (status == ARCHIVE_WARN) {
       const char* text = archive_error_string(reader_.get());
-      progress_.Warn(fmt::format("entry {}: {}", name, text ? text : "unknown warning"));
+      // Names need not be UTF-8 here; those that are not come as the bytes that they are.
+      if (!raw_name || !text || !std::strstr(text, "can't be converted"))
+        progress_.Warn(fmt::format("entry {}: {}", name, text ? text : "unknown warning"));
     }
     Outcome<void> outcome = HandleEntry();
     if (!outcome)
@@ -139,7 +144,7 @@ Outcome<void> TarImport::ReadAttributes() {
   attributes_.uid = static_cast<uint32_t>(uid);
   attributes_.gid = static_cast<uint32_t>(gid);
   auto time = [](time_t sec, long nsec) {
-    return fs::Timespec{sec, static_cast<uint32_t>(std::clamp(nsec, 0l, 999999999l))};
+    return FromPaxTime({sec, static_cast<uint32_t>(std::clamp(nsec, 0l, 999999999l))});
   };
   attributes_.mtime = time(archive_entry_mtime(entry_), archive_entry_mtime_nsec(entry_));
   attributes_.atime = archive_entry_atime_is_set(entry_)
@@ -271,6 +276,9 @@ Outcome<void> TarImport::HandleRegular(const TarTree::Place& place) {
     if (got == 0) return Explain(Err::kInvalid, "the archive ends early");
     done += got;
   }
+  std::byte beyond;
+  if (archive_read_data(reader_.get(), &beyond, 1) != 0)
+    return Explain(Err::kInvalid, "its data lies outside of its size");
   fs::CreateArgs args;
   args.data = data;
   PRISM_TRY(Make(place, fs::FileType::kRegular, args));
