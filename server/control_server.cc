@@ -28,12 +28,14 @@ bool SendLine(int fd, std::string line) {
 
 }  // namespace
 
-Outcome<void> ControlServer::Start(const std::string& path) {
+Outcome<void> ControlServer::Bind(const std::string& path) {
   stop_fd_ = eventfd(0, EFD_CLOEXEC);
   if (stop_fd_ < 0) return ExplainErrno(errno, "cannot make an eventfd");
-  PRISM_TRY(listener_.Listen(path));
+  return listener_.Listen(path);
+}
+
+void ControlServer::Start() {
   acceptor_ = std::thread([this] { Accept(); });
-  return {};
 }
 
 void ControlServer::Stop() {

@@ -24,8 +24,10 @@ class ControlServer {
   ControlServer(const ControlServer&) = delete;
   ControlServer& operator=(const ControlServer&) = delete;
 
-  // Errors as UnixListener::Listen. Only root and this process's own user are served.
-  Outcome<void> Start(const std::string& path);
+  // Takes the path; errors as UnixListener::Listen. Who connects from now on waits for Start.
+  Outcome<void> Bind(const std::string& path);
+  // Only root and this process's own user are served.
+  void Start();
 
   // Requests that run are finished, then all connections are closed.
   void Stop();

@@ -1,1 +1,3 @@
-int main() { return 0; }
+#include "tools/prism/command.h"
+
+int main(int argc, char** argv) { return prism::tool::RunCommandLine(argc, argv); }
