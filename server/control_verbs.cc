@@ -79,10 +79,10 @@ struct ControlVerbs {
   }
 
   static Outcome<json> Clone(ControlSession& session, const json& request) {
-    PRISM_ASSIGN(std::vector<fs::VolumeInfo> clones,
-                 session.context_.host.Clone(
-                     Text(request, "source"),
-                     request.at("targets").get<std::vector<std::string>>()));
+    PRISM_ASSIGN(
+        std::vector<fs::VolumeInfo> clones,
+        session.context_.host.Clone(Text(request, "source"),
+                                    request.at("targets").get<std::vector<std::string>>()));
     json result = json::array();
     for (const fs::VolumeInfo& clone : clones) result.push_back(Describe(clone));
     return result;

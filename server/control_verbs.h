@@ -20,7 +20,7 @@ inline constexpr size_t kControlNamesMax = 10000;           // names in one requ
 // What all connections work with. The members are for any thread.
 struct ControlContext {
   fs::Host& host;
-  std::string vrpc_path;                          // told to clients that want to attach
+  std::string vrpc_path;                           // told to clients that want to attach
   std::function<nlohmann::json()> describe_lanes;  // the attached clients, an array
 };
 

@@ -16,7 +16,8 @@ constexpr int kBacklog = 64;
 bool SomebodyAnswers(const sockaddr_un& address) {
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return true;  // cannot tell: do not take it away
-  const bool answers = connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  const bool answers =
+      connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
   close(fd);
   return answers;
 }
@@ -28,7 +29,7 @@ Outcome<void> MakeRoom(const std::string& path, const sockaddr_un& address) {
     if (mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST)
       return ExplainErrno(errno, "cannot make the directory " + directory);
   }
-  struct stat st{};
+  struct stat st = {};
   if (lstat(path.c_str(), &st) != 0) return {};
   if (!S_ISSOCK(st.st_mode))
     return Explain(Err::kExists, "{} is there and is not a socket: name another path", path);
@@ -54,7 +55,7 @@ Outcome<void> UnixListener::Listen(const std::string& path) {
   if (bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return ExplainErrno(errno, "cannot bind " + path);
   path_ = path;
-  struct stat st{};
+  struct stat st = {};
   // The mode is set before anybody can connect: that needs listen.
   if (chmod(path.c_str(), 0600) != 0 || lstat(path.c_str(), &st) != 0 || listen(fd_, kBacklog) != 0)
     return ExplainErrno(errno, "cannot listen at " + path);
@@ -65,7 +66,7 @@ Outcome<void> UnixListener::Listen(const std::string& path) {
 
 void UnixListener::Close() {
   if (fd_ < 0) return;
-  struct stat st{};
+  struct stat st = {};
   if (!path_.empty() && lstat(path_.c_str(), &st) == 0 && st.st_dev == device_ &&
       st.st_ino == inode_)
     unlink(path_.c_str());

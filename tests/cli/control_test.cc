@@ -208,7 +208,7 @@ TEST_F(ControlTest, StoppingEndsConnectionsAndTheirImports) {
 }
 
 TEST_F(ControlTest, TheSocketIsPrivate) {
-  struct stat st{};
+  struct stat st = {};
   ASSERT_EQ(stat(path_.c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 07777, 0600u);
 }

@@ -23,8 +23,8 @@ TEST(FormatTest, HostileTextCannotReachTheTerminal) {
   EXPECT_EQ(Printable("plain ümlaut €"), "plain ümlaut €");
   EXPECT_EQ(Printable("\x1b[2J\r\n\x7f"), "\\x1b[2J\\x0d\\x0a\\x7f");
   EXPECT_EQ(Printable("\xff\xc2"), "\\xff\\xc2");
-  EXPECT_EQ(Printable("\xc2\x9b"), "\\xc2\\x9b");          // C1 control: CSI
-  EXPECT_EQ(Printable("\xc0\xaf"), "\\xc0\\xaf");          // overlong
+  EXPECT_EQ(Printable("\xc2\x9b"), "\\xc2\\x9b");           // C1 control: CSI
+  EXPECT_EQ(Printable("\xc0\xaf"), "\\xc0\\xaf");           // overlong
   EXPECT_EQ(Printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");  // surrogate
 }
 

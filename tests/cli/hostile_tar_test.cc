@@ -37,7 +37,8 @@ std::string Entry(const Header& header) {
   else if (size < (uint64_t{1} << 33))
     put(124, fmt::format("{:011o}", size));
   else  // base 256
-    for (int i = 0; i < 8; ++i) block[135 - i] = static_cast<char>(size >> (8 * i)), block[124] = '\x80';
+    for (int i = 0; i < 8; ++i)
+      block[135 - i] = static_cast<char>(size >> (8 * i)), block[124] = '\x80';
   put(136, "14000000000");
   block[156] = header.type;
   put(157, header.link.substr(0, 100));
@@ -116,9 +117,9 @@ TEST_F(HostileTarTest, SymlinksAreNotFollowed) {
 }
 
 TEST_F(HostileTarTest, AFileIsNotADirectory) {
-  ExpectFails(Entry({.name = "file", .data = "x"}) + Entry({.name = "file/below", .data = "x"}) +
-                  kEnd,
-              Err::kNotDirectory, "file, which is not a directory");
+  ExpectFails(
+      Entry({.name = "file", .data = "x"}) + Entry({.name = "file/below", .data = "x"}) + kEnd,
+      Err::kNotDirectory, "file, which is not a directory");
 }
 
 TEST_F(HostileTarTest, HardLinksNeedWhatTheyName) {
@@ -138,8 +139,8 @@ TEST_F(HostileTarTest, AbsurdSizesAreRefusedOrAreTruncation) {
               "beyond the largest file");
   ExpectFails(Entry({.name = "file", .data = "x", .claimed_size = uint64_t{1} << 45}),
               Err::kInvalid, "cannot be read");
-  Outcome<void> negative = Import(
-      Entry({.name = "file", .size_field = std::string(12, '\xff')}) + kEnd);
+  Outcome<void> negative =
+      Import(Entry({.name = "file", .size_field = std::string(12, '\xff')}) + kEnd);
   EXPECT_FALSE(negative);
 }
 
@@ -153,9 +154,9 @@ TEST_F(HostileTarTest, LongNamesAndTargetsAreRefused) {
               Err::kNameTooLong, "256 bytes");
   ExpectFails(Pax(PaxRecord("path", std::string(70000, '/') + "x"), {.name = "file"}) + kEnd,
               Err::kNameTooLong, "path");
-  ExpectFails(Pax(PaxRecord("linkpath", std::string(5000, 'l')), {.name = "file", .type = '2'}) +
-                  kEnd,
-              Err::kInvalid, "its target has");
+  ExpectFails(
+      Pax(PaxRecord("linkpath", std::string(5000, 'l')), {.name = "file", .type = '2'}) + kEnd,
+      Err::kInvalid, "its target has");
   ExpectFails(Entry({.name = "link", .type = '2'}) + kEnd, Err::kInvalid, "its target has 0 bytes");
 }
 
@@ -185,7 +186,9 @@ TEST_F(HostileTarTest, ATruncatedCompressedArchiveIsAnError) {
   for (const char* compression : {"gzip", "xz", "zstd"}) {
     SCOPED_TRACE(compression);
     ASSERT_EQ(Shell(fmt::format("{0} < {1} | head -c -20 > {2}", compression, directory_ / "whole",
-                                directory_ / "cut")).exit_code, 0);
+                                directory_ / "cut"))
+                  .exit_code,
+              0);
     ModelVolume fresh;
     Progress progress(Progress::Style::kSilent, "import");
     EXPECT_FALSE(ImportTar(*fresh, directory_ / "cut", progress));
@@ -204,18 +207,19 @@ TEST_F(HostileTarTest, DeviceNumbersThatLinuxLacksAreRefused) {
               "device");
   ExpectFails(Entry({.name = "dev", .type = '4', .device_minor = "7777777"}) + kEnd, Err::kInvalid,
               "device");
-  ASSERT_TRUE(Import(Entry({.name = "dev", .type = '3', .device_major = "0000005",
-                            .device_minor = "0000001"}) + kEnd));
+  ASSERT_TRUE(Import(
+      Entry({.name = "dev", .type = '3', .device_major = "0000005", .device_minor = "0000001"}) +
+      kEnd));
   EXPECT_EQ(Find(*volume_, "dev")->rdev_major, 5u);
 }
 
 TEST_F(HostileTarTest, TheLaterOfTwoEntriesWins) {
-  ASSERT_TRUE(Import(Entry({.name = "x", .data = "first"}) + Entry({.name = "x", .data = "second"}) +
-                     Entry({.name = "y", .type = '2', .link = "/etc/passwd"}) +
-                     Entry({.name = "y", .data = "a file now"}) +
-                     Entry({.name = "d/", .type = '5'}) + Entry({.name = "d", .data = "file"}) +
-                     Entry({.name = "x", .type = '5'}) + Entry({.name = "x/in", .data = "inner"}) +
-                     kEnd));
+  ASSERT_TRUE(
+      Import(Entry({.name = "x", .data = "first"}) + Entry({.name = "x", .data = "second"}) +
+             Entry({.name = "y", .type = '2', .link = "/etc/passwd"}) +
+             Entry({.name = "y", .data = "a file now"}) + Entry({.name = "d/", .type = '5'}) +
+             Entry({.name = "d", .data = "file"}) + Entry({.name = "x", .type = '5'}) +
+             Entry({.name = "x/in", .data = "inner"}) + kEnd));
   EXPECT_EQ(Content(*volume_, "x/in"), "inner");
   EXPECT_EQ(Content(*volume_, "y"), "a file now");
   EXPECT_EQ(Content(*volume_, "d"), "file");
@@ -240,19 +244,21 @@ TEST_F(HostileTarTest, ReplacingAFileThatHasOtherNamesLeavesThem) {
 }
 
 TEST_F(HostileTarTest, AttributesOfOtherNamespacesAreLeftOutWithAWarning) {
-  ASSERT_TRUE(Import(Pax(PaxRecord("SCHILY.xattr.user.ok", "1") +
-                             PaxRecord("SCHILY.xattr.system.evil", "1"),
-                         {.name = "file", .data = "x"}) + kEnd));
+  ASSERT_TRUE(Import(
+      Pax(PaxRecord("SCHILY.xattr.user.ok", "1") + PaxRecord("SCHILY.xattr.system.evil", "1"),
+          {.name = "file", .data = "x"}) +
+      kEnd));
   EXPECT_EQ(warnings_, 1u);
   EXPECT_EQ(*volume_->Getxattr(kRootCaller, Find(*volume_, "file")->ino, "user.ok"), "1");
 }
 
 TEST_F(HostileTarTest, CpioBringsTheContentWithTheLastName) {
   auto entry = [](const std::string& name, int ino, int mode, const std::string& data) {
-    std::string bytes = fmt::format("070701{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}", ino, mode, 1,
-                                    2, 2, 1600000000, data.size()) +
-                        fmt::format("{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}", 0, 0, 0, 0,
-                                    name.size() + 1, 0) + name + '\0';
+    std::string bytes =
+        fmt::format("070701{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}", ino, mode, 1, 2, 2,
+                    1600000000, data.size()) +
+        fmt::format("{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}", 0, 0, 0, 0, name.size() + 1, 0) + name +
+        '\0';
     bytes.resize((bytes.size() + 3) / 4 * 4);
     bytes += data;
     bytes.resize((bytes.size() + 3) / 4 * 4);
@@ -273,14 +279,15 @@ TEST_F(HostileTarTest, SparseMapsThatLieAreErrors) {
     return Pax(PaxRecord("GNU.sparse.major", "1") + PaxRecord("GNU.sparse.minor", "0") +
                    PaxRecord("GNU.sparse.name", "file") +
                    PaxRecord("GNU.sparse.realsize", std::to_string(real_size)),
-               {.name = "file", .data = data + std::string(512, 'd')}) + kEnd;
+               {.name = "file", .data = data + std::string(512, 'd')}) +
+           kEnd;
   };
   ASSERT_TRUE(Import(sparse("1\n65536\n512\n", 131072)));
   EXPECT_EQ(Find(*volume_, "file")->size, 131072u);
   EXPECT_EQ(Content(*volume_, "file").substr(65536, 512), std::string(512, 'd'));
-  EXPECT_FALSE(Import(sparse("1\n65536\n512\n", 1000)));         // beyond the size
+  EXPECT_FALSE(Import(sparse("1\n65536\n512\n", 1000)));  // beyond the size
   EXPECT_FALSE(Import(sparse("1\n9223372036854775807\n512\n", 1000)));
-  EXPECT_FALSE(Import(sparse("99999999999\n1\n1\n", 1000)));    // more ranges than bytes
+  EXPECT_FALSE(Import(sparse("99999999999\n1\n1\n", 1000)));  // more ranges than bytes
 }
 
 }  // namespace

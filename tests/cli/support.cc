@@ -58,7 +58,8 @@ std::string Content(fs::FileSystem& volume, std::string_view path) {
   size_t done = 0;
   while (done < content.size()) {
     auto rest = std::as_writable_bytes(std::span(content)).subspan(done);
-    auto read = volume.Read(kRootCaller, attr->ino, done, rest.first(std::min(rest.size(), fs::kIoMax)));
+    auto read =
+        volume.Read(kRootCaller, attr->ino, done, rest.first(std::min(rest.size(), fs::kIoMax)));
     if (!read || read->length == 0) return "(unreadable)";
     done += read->length;
   }

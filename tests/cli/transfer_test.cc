@@ -28,14 +28,17 @@ ln -s a/file link; ln -s /nowhere/at/all dangling; ln -s .. up; chown -h 77:88 l
 ln -s "$(head -c 4000 /dev/zero | tr '\0' l)" long-link; ln link link-again
 mknod char c 5 300; mknod block b 259 70000; mkfifo -m 640 fifo; ln fifo fifo-again
 python3 -c "import socket; socket.socket(socket.AF_UNIX).bind('socket')"
-truncate -s 100G hole; truncate -s 10M data-then-hole; echo start | dd of=data-then-hole conv=notrunc status=none
+truncate -s 100G hole; truncate -s 10M data-then-hole
+echo start | dd of=data-then-hole conv=notrunc status=none
 dd if=/dev/urandom of=islands bs=64K count=1 seek=16 status=none
 dd if=/dev/urandom of=islands bs=64K count=2 seek=160 conv=notrunc status=none
 truncate -s 60000 small-hole; echo x >> small-hole
 for i in $(seq 700); do echo $i > wide/$i; done
 deep=.; for i in $(seq 60); do deep=$deep/d$i; done; mkdir -p $deep; echo deep > $deep/file
-setfattr -n user.empty a/file; setfattr -n user.text -v hello a; setfattr -n trusted.secret -v 0x00ff0a3d a/file
-setfattr -h -n trusted.onlink -v x link; setfattr -n user.big -v "$(head -c 3000 /dev/zero | tr '\0' b)" a/one
+setfattr -n user.empty a/file; setfattr -n user.text -v hello a
+setfattr -n trusted.secret -v 0x00ff0a3d a/file
+setfattr -h -n trusted.onlink -v x link
+setfattr -n user.big -v "$(head -c 3000 /dev/zero | tr '\0' b)" a/one
 mkdir acls; echo > acls/before; setfacl -m u:1001:rw,g:1002:x,m::r acls/before
 setfacl -d -m u:1003:rwx,g::r acls; echo > acls/inherited; mkdir acls/sub; setfacl -b acls/sub
 touch -d '2001-02-03 04:05:06.123456789' a/file; touch -d '1960-01-01 00:00:00.5' a/one
@@ -46,17 +49,19 @@ touch -d '2005-05-05 05:05:05.555555555' a/b a wide acls . $deep
 
 // Everything that find can see; directories and symlinks without atime, which looking at them
 // changes.
-constexpr const char* kList =
-    R"sh(cd "$1" && find . -type d -printf '%P %y %m %U:%G %T@\n' )sh"
-    R"sh(-o -type l -printf '%P %y %m %U:%G %n %T@ %l\n' )sh"
-    R"sh(-o -printf '%P %y %m %U:%G %n %s %T@ %A@\n' | sort)sh";
+constexpr const char* kList = R"sh(cd "$1" && find . -type d -printf '%P %y %m %U:%G %T@\n' )sh"
+                              R"sh(-o -type l -printf '%P %y %m %U:%G %n %T@ %l\n' )sh"
+                              R"sh(-o -printf '%P %y %m %U:%G %n %s %T@ %A@\n' | sort)sh";
 
 std::string Script(const char* script, const std::string& argument) {
-  return "bash -c '" + [&] {
-    std::string quoted;
-    for (const char* at = script; *at; ++at) quoted += *at == '\'' ? "'\\''" : std::string(1, *at);
-    return quoted;
-  }() + "' script '" + argument + "'";
+  return "bash -c '" +
+         [&] {
+           std::string quoted;
+           for (const char* at = script; *at; ++at)
+             quoted += *at == '\'' ? "'\\''" : std::string(1, *at);
+           return quoted;
+         }() +
+         "' script '" + argument + "'";
 }
 
 std::string Sh(const std::string& command) {
@@ -155,11 +160,13 @@ TEST_F(TransferTest, GnuTarReadsWhatIsExported) {
   ModelVolume volume;
   Import(*volume, source_);
   ExportArchive(*volume, directory_ / "volume.tar");
-  Sh("mkdir " + directory_ / "copy" + " && tar --numeric-owner --acls --xattrs "
-      "--xattrs-include='*' -xpf " + directory_ / "volume.tar" + " -C " + directory_ / "copy");
+  Sh("mkdir " + directory_ / "copy" +
+     " && tar --numeric-owner --acls --xattrs "
+     "--xattrs-include='*' -xpf " +
+     directory_ / "volume.tar" + " -C " + directory_ / "copy");
   Sh("rm " + directory_ / "source/socket && touch -d '2005-05-05 05:05:05.555555555' " + source_);
-  EXPECT_EQ(Sh("rsync -aHAXn --delete --itemize-changes " + source_ + "/ " +
-                directory_ / "copy/"), "");
+  EXPECT_EQ(Sh("rsync -aHAXn --delete --itemize-changes " + source_ + "/ " + directory_ / "copy/"),
+            "");
 }
 
 TEST_F(TransferTest, WhatGnuTarWritesIsReadWithAnyCompression) {
@@ -168,8 +175,10 @@ TEST_F(TransferTest, WhatGnuTarWritesIsReadWithAnyCompression) {
   for (const char* compression : {"cat", "gzip -1", "xz -0", "zstd -1", "bzip2 -1", "lz4 -1"}) {
     SCOPED_TRACE(compression);
     const std::string copy = directory_ / "copy", archive = directory_ / "tree.tar";
-    Sh("rm -rf " + copy + " && tar --format=pax --acls --xattrs --xattrs-include='*' --sparse "
-        "--atime-preserve=system -cf - -C " + source_ + " . | " + compression + " > " + archive);
+    Sh("rm -rf " + copy +
+       " && tar --format=pax --acls --xattrs --xattrs-include='*' --sparse "
+       "--atime-preserve=system -cf - -C " +
+       source_ + " . | " + compression + " > " + archive);
     ModelVolume volume;
     EXPECT_EQ(ImportArchive(*volume, archive).warnings, 0u);
     Export(*volume, copy);
@@ -206,7 +215,7 @@ TEST_F(TransferTest, AFailedTarExportLeavesNoFile) {
   ModelVolume volume;
   Import(*volume, source_);
   Sh("mkdir " + directory_ / "small" + " && mount -t tmpfs -o size=1m none " +
-      directory_ / "small");
+     directory_ / "small");
   Progress progress(Progress::Style::kSilent, "export");
   Outcome<void> outcome = ExportTar(*volume, directory_ / "small/volume.tar", progress);
   const std::string left = Shell("ls -A " + directory_ / "small").output;

@@ -20,7 +20,8 @@ std::string AclXattrOf(archive_entry* entry, int type);
 // Adds an attribute's value to an entry; false if it is not a valid ACL.
 bool AddAclToEntry(archive_entry* entry, int type, std::string_view value);
 
-// The permissions of the ACL's mask, which stat(2) shows as those of the group; nothing without one.
+// The permissions of the ACL's mask, which stat(2) shows as those of the group; nothing without
+// one.
 std::optional<uint32_t> AclMaskOf(std::string_view value);
 
 }  // namespace prism::tool

@@ -26,10 +26,10 @@ class Utf8Locale {
   locale_t previous_;
 };
 
-// pax writes a time as a decimal fraction: half a second before 1970 is "-0.5". libarchive takes the
-// digits before the point and those after it as two numbers, the second counting forward, both when
-// it reads and when it writes. These convert times before 1970; all others stay as they are. Within
-// the last second before 1970 the fraction is lost: libarchive has no "-0".
+// pax writes a time as a decimal fraction: half a second before 1970 is "-0.5". libarchive takes
+// the digits before the point and those after it as two numbers, the second counting forward, both
+// when it reads and when it writes. These convert times before 1970; all others stay as they are.
+// Within the last second before 1970 the fraction is lost: libarchive has no "-0".
 inline fs::Timespec ToPaxTime(fs::Timespec time) {
   if (time.sec >= 0 || time.nsec == 0) return time;
   if (time.sec == -1) return {-1, 0};

@@ -14,7 +14,8 @@ using nlohmann::json;
 
 constexpr const char* kDefaultControlPath = "/run/prism/control.sock";
 constexpr const char* kFooter =
-    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no server, 4 does not exist, 5 exists already,\n"
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no server, 4 does not exist, 5 exists "
+    "already,\n"
     "6 busy, 7 done with warnings.";
 
 std::string Dump(const json& value) {
@@ -25,9 +26,9 @@ int Report(const Outcome<CommandResult>& outcome, bool as_json) {
   if (!outcome) {
     const Failure& failure = outcome.error();
     if (as_json)
-      fmt::print("{}\n", Dump({{"ok", false},
-                               {"error", NameOf(failure.code)},
-                               {"message", failure.message}}));
+      fmt::print(
+          "{}\n",
+          Dump({{"ok", false}, {"error", NameOf(failure.code)}, {"message", failure.message}}));
     else
       fmt::print(stderr, "prism: {}\n", failure.message);
     return ExitCodeOf(failure.code);
@@ -43,11 +44,16 @@ int Report(const Outcome<CommandResult>& outcome, bool as_json) {
 
 int ExitCodeOf(Err err) {
   switch (err) {
-    case Err::kDisconnected: return kExitNoServer;
-    case Err::kNoEntry: return kExitNotFound;
-    case Err::kExists: return kExitExists;
-    case Err::kBusy: return kExitBusy;
-    default: return kExitFailed;
+    case Err::kDisconnected:
+      return kExitNoServer;
+    case Err::kNoEntry:
+      return kExitNotFound;
+    case Err::kExists:
+      return kExitExists;
+    case Err::kBusy:
+      return kExitBusy;
+    default:
+      return kExitFailed;
   }
 }
 

@@ -111,8 +111,9 @@ Outcome<CommandResult> Export(const CommonOptions& common, const TransferOptions
 void AddTransferVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) {
   auto options = std::make_shared<TransferOptions>();
   CLI::App* import = app.add_subcommand("import", "make a volume from a directory or an archive");
-  import->add_option("SOURCE", options->place,
-                     "dir:PATH, or tar:PATH, or tar:- for standard input; any compression")
+  import
+      ->add_option("SOURCE", options->place,
+                   "dir:PATH, or tar:PATH, or tar:- for standard input; any compression")
       ->required()
       ->check(CheckPlace);
   import->add_option("NAME", options->name, "of the new volume")->required();
@@ -122,24 +123,26 @@ void AddTransferVerbs(CLI::App& app, const CommonOptions& common, Command& chose
                      "that read a directory (0: as many as suits)");
   import->add_flag("-q,--quiet", options->quiet, "no progress");
   import->callback([&chosen, &common, options] {
-    chosen = [&common, options] { return Import(common, *options); };
-  });
+    chosen = [&common, options] { return Import(common, *options);
+};
+}  // namespace prism::tool
+);
 
-  CLI::App* export_verb =
-      app.add_subcommand("export", "write a volume as a directory or an archive");
-  export_verb->add_option("NAME", options->name, "of the volume")->required();
-  export_verb->add_option("TARGET", options->place,
-                          "dir:PATH, new or empty; or tar:PATH; or tar:- for standard output")
-      ->required()
-      ->check(CheckPlace);
-  export_verb->add_flag("-q,--quiet", options->quiet, "no progress");
-  export_verb->callback([&chosen, &common, options] {
-    chosen = [&common, options]() -> Outcome<CommandResult> {
-      if (common.json && options->place == "tar:-")
-        return Explain(Err::kInvalid, "--json and tar:- both want standard output");
-      return Export(common, *options);
-    };
-  });
+CLI::App* export_verb = app.add_subcommand("export", "write a volume as a directory or an archive");
+export_verb->add_option("NAME", options->name, "of the volume")->required();
+export_verb
+    ->add_option("TARGET", options->place,
+                 "dir:PATH, new or empty; or tar:PATH; or tar:- for standard output")
+    ->required()
+    ->check(CheckPlace);
+export_verb->add_flag("-q,--quiet", options->quiet, "no progress");
+export_verb->callback([&chosen, &common, options] {
+  chosen = [&common, options]() -> Outcome<CommandResult> {
+    if (common.json && options->place == "tar:-")
+      return Explain(Err::kInvalid, "--json and tar:- both want standard output");
+    return Export(common, *options);
+  };
+});
 }
 
 }  // namespace prism::tool

@@ -126,8 +126,14 @@ Outcome<CommandResult> Stat(const CommonOptions& common) {
 
 Outcome<CommandResult> Lanes(const CommonOptions& common) {
   PRISM_ASSIGN(Reply reply, Ask(common, "lanes"));
-  Table table({{"LANE", true}, {"VOLUME"}, {"PID", true}, {"CALLS", true}, {"ERRORS", true},
-               {"READ", true}, {"WRITTEN", true}, {"SINCE"}});
+  Table table({{"LANE", true},
+               {"VOLUME"},
+               {"PID", true},
+               {"CALLS", true},
+               {"ERRORS", true},
+               {"READ", true},
+               {"WRITTEN", true},
+               {"SINCE"}});
   for (const json& lane : reply.result) {
     if (!lane.is_object()) continue;
     table.Add({std::to_string(NumberIn(lane, "id")), Printable(TextIn(lane, "volume")),
@@ -159,9 +165,8 @@ void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen)
       [](auto& common, Names& n) { return Create(common, n.first); })
       ->add_option("NAME", names->first, "[A-Za-z0-9._-], up to 128 characters")
       ->required();
-  CLI::App* clone =
-      add("clone", "copy a volume, as it is at this instant, to one or more new ones",
-          [](auto& common, Names& n) { return Clone(common, n.first, n.many); });
+  CLI::App* clone = add("clone", "copy a volume, as it is at this instant, to one or more new ones",
+                        [](auto& common, Names& n) { return Clone(common, n.first, n.many); });
   clone->add_option("SOURCE", names->first, "may be in use")->required();
   clone->add_option("TARGET", names->many, "all are made, or none")->required();
   add("list", "all volumes", [](auto& common, Names&) { return List(common); });

@@ -52,7 +52,8 @@ Outcome<ControlClient> ControlClient::Connect(const std::string& path) {
     if (errno == ENOENT || errno == ECONNREFUSED)
       return Explain(Err::kDisconnected,
                      "no server answers at {}: start prismd --store DIR, or name its socket with "
-                     "--control", path);
+                     "--control",
+                     path);
     if (errno == EACCES || errno == EPERM)
       return Explain(Err::kPerm, "not permitted to talk to the server at {}: run as root", path);
     return ExplainErrno(errno, fmt::format("cannot connect to {}", path));
@@ -100,8 +101,7 @@ Outcome<Reply> ControlClient::Call(std::string_view verb, json request) {
   json answer = json::parse(line, nullptr, false);
   if (!answer.is_object()) return Explain(Err::kProtocol, "what answers at {} is no prismd", path_);
   if (!FlagIn(answer, "ok"))
-    return tl::unexpected(
-        Failure{ErrNamed(TextIn(answer, "error")), TextIn(answer, "message")});
+    return tl::unexpected(Failure{ErrNamed(TextIn(answer, "error")), TextIn(answer, "message")});
   if (answer.contains("server_us") && answer["server_us"].is_number())
     reply.server_us = answer["server_us"].get<double>();
   reply.result = std::move(answer["result"]);

@@ -34,8 +34,8 @@ class ControlClient {
   std::string received_;
 };
 
-// Members of what a server sent, which is not to be trusted: 0, "" and false when they are not there
-// or not of this kind.
+// Members of what a server sent, which is not to be trusted: 0, "" and false when they are not
+// there or not of this kind.
 uint64_t NumberIn(const nlohmann::json& object, const char* name);
 std::string TextIn(const nlohmann::json& object, const char* name);
 bool FlagIn(const nlohmann::json& object, const char* name);

@@ -52,7 +52,8 @@ struct FirstName {
 
 std::string PathOf(const PathNode& node, std::string_view name = {}) {
   std::string path(name);
-  for (const PathNode* at = &node; at->parent; at = at->parent.get()) path.insert(0, at->name + "/");
+  for (const PathNode* at = &node; at->parent; at = at->parent.get())
+    path.insert(0, at->name + "/");
   return Printable(path.empty() ? "the root" : path);
 }
 
@@ -177,8 +178,8 @@ Outcome<void> DirectoryExport::LinkTo(const FirstName& first, TargetDir& dir,
     way.push_back(&at->name);
   UniqueFd from(fcntl(top_.get(), F_DUPFD_CLOEXEC, 0));
   for (auto step = way.rbegin(); step != way.rend() && from.valid(); ++step)
-    from = UniqueFd(openat(from.get(), (*step)->c_str(),
-                           O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    from = UniqueFd(
+        openat(from.get(), (*step)->c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!from.valid() || linkat(from.get(), first.name.c_str(), dir.fd.get(), name.c_str(), 0) != 0)
     return ExplainErrno(errno, fmt::format("cannot link {} to {}", PathOf(*dir.node, name),
                                            PathOf(*first.dir, first.name)));
@@ -277,7 +278,7 @@ Outcome<void> DirectoryExport::SetAttributesByName(int dir_fd, const std::string
   if (attr.type != fs::FileType::kSymlink) {
     // fchmodat follows symlinks; a descriptor of the thing itself does not.
     UniqueFd self(openat(dir_fd, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-    struct stat st{};
+    struct stat st = {};
     if (!self.valid() || fstat(self.get(), &st) != 0 || S_ISLNK(st.st_mode) ||
         chmod(fmt::format("/proc/self/fd/{}", self.get()).c_str(), attr.mode) != 0)
       return ExplainErrno(errno ? errno : EIO, fmt::format("cannot set the mode of {}", what));
@@ -294,9 +295,9 @@ Outcome<void> DirectoryExport::SetXattrs(int fd, const std::string& path, InodeI
   if (!xattrs) return ExplainErr(xattrs.error(), fmt::format("cannot read attributes of {}", what));
   for (const fs::Xattr& xattr : *xattrs) {
     const char* name = xattr.name.c_str();
-    const int set =
-        path.empty() ? fsetxattr(fd, name, xattr.value.data(), xattr.value.size(), 0)
-                     : lsetxattr(path.c_str(), name, xattr.value.data(), xattr.value.size(), 0);
+    const int set = path.empty()
+                        ? fsetxattr(fd, name, xattr.value.data(), xattr.value.size(), 0)
+                        : lsetxattr(path.c_str(), name, xattr.value.data(), xattr.value.size(), 0);
     if (set != 0 && !Excused("attribute"))
       return ExplainErrno(errno, fmt::format("cannot set {} of {}", Printable(xattr.name), what));
   }

@@ -54,11 +54,12 @@ class OutputFile {
 Outcome<void> OutputFile::Open(const std::string& path) {
   if (path == "-") {
     if (isatty(STDOUT_FILENO))
-      return Explain(Err::kInvalid, "an archive is not for a terminal: redirect it, or name a file");
+      return Explain(Err::kInvalid,
+                     "an archive is not for a terminal: redirect it, or name a file");
     return {};
   }
   path_ = path;
-  struct stat st{};
+  struct stat st = {};
   if (stat(path.c_str(), &st) == 0 && !S_ISREG(st.st_mode)) {  // a pipe, a tape
     fd_ = UniqueFd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
   } else {
@@ -107,11 +108,10 @@ class TarExport {
   fs::FileSystem& source_;
   Progress& progress_;
   ArchiveWriter writer_{nullptr, archive_write_free};
-  std::vector<Directory> directories_;  // to be written
+  std::vector<Directory> directories_;                    // to be written
   std::unordered_map<InodeId, std::string> first_names_;  // of files with several
-  std::unique_ptr<void, void (*)(void*)> zeros_{nullptr, [](void* at) {
-                                                  munmap(at, kHoleSpanBytes);
-                                                }};
+  std::unique_ptr<void, void (*)(void*)> zeros_{nullptr,
+                                                [](void* at) { munmap(at, kHoleSpanBytes); }};
   uint64_t directories_seen_ = 1, directories_done_ = 0;
 };
 
@@ -126,8 +126,8 @@ Outcome<void> TarExport::Run(const std::string& path) {
   Utf8Locale locale;
   OutputFile file;
   PRISM_TRY(file.Open(path));
-  void* zeros = mmap(nullptr, kHoleSpanBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                     -1, 0);
+  void* zeros =
+      mmap(nullptr, kHoleSpanBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (zeros == MAP_FAILED) return ExplainErrno(errno, "cannot map memory");
   zeros_.reset(zeros);
 
@@ -243,11 +243,10 @@ Outcome<void> TarExport::WriteContent(archive_entry* entry, const std::string& p
     uint64_t offset, length;
   };
   std::vector<Range> ranges;
-  PRISM_TRY(ForEachDataRange(source_, attr,
-                             [&](uint64_t offset, uint64_t length) -> Outcome<void> {
-                               ranges.push_back({offset, length});
-                               return {};
-                             }));
+  PRISM_TRY(ForEachDataRange(source_, attr, [&](uint64_t offset, uint64_t length) -> Outcome<void> {
+    ranges.push_back({offset, length});
+    return {};
+  }));
   archive_entry_set_size(entry, static_cast<int64_t>(attr.size));
   const bool sparse = ranges.size() != 1 || ranges[0].length != attr.size;
   if (sparse && attr.size > 0) {

@@ -8,10 +8,10 @@
 
 namespace prism::tool {
 
-std::string Bytes(uint64_t bytes);      // "0 B", "512 B", "4.0 KiB", "1.5 GiB"
-std::string Count(uint64_t count);      // "1,234,567"
-std::string Seconds(double seconds);    // "83 us", "1.3 ms", "2.41 s", "3 min 12 s"
-std::string LocalTime(int64_t seconds); // "2024-05-01 13:37"
+std::string Bytes(uint64_t bytes);       // "0 B", "512 B", "4.0 KiB", "1.5 GiB"
+std::string Count(uint64_t count);       // "1,234,567"
+std::string Seconds(double seconds);     // "83 us", "1.3 ms", "2.41 s", "3 min 12 s"
+std::string LocalTime(int64_t seconds);  // "2024-05-01 13:37"
 // Printable: control bytes, invalid UTF-8 and backslashes as \xNN, so that a hostile name cannot
 // play with the terminal.
 std::string Printable(std::string_view text);

@@ -30,7 +30,7 @@ struct XattrReader {
 }  // namespace
 
 void RaiseDescriptorLimit() {
-  struct rlimit limit{};
+  struct rlimit limit {};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
@@ -54,25 +54,39 @@ fs::SetAttr SetAttrOf(const struct stat& st) {
 
 fs::FileType FileTypeOf(mode_t mode) {
   switch (mode & S_IFMT) {
-    case S_IFDIR: return fs::FileType::kDirectory;
-    case S_IFBLK: return fs::FileType::kBlockDevice;
-    case S_IFCHR: return fs::FileType::kCharDevice;
-    case S_IFLNK: return fs::FileType::kSymlink;
-    case S_IFSOCK: return fs::FileType::kSocket;
-    case S_IFIFO: return fs::FileType::kFifo;
-    default: return fs::FileType::kRegular;
+    case S_IFDIR:
+      return fs::FileType::kDirectory;
+    case S_IFBLK:
+      return fs::FileType::kBlockDevice;
+    case S_IFCHR:
+      return fs::FileType::kCharDevice;
+    case S_IFLNK:
+      return fs::FileType::kSymlink;
+    case S_IFSOCK:
+      return fs::FileType::kSocket;
+    case S_IFIFO:
+      return fs::FileType::kFifo;
+    default:
+      return fs::FileType::kRegular;
   }
 }
 
 mode_t ModeOf(fs::FileType type) {
   switch (type) {
-    case fs::FileType::kRegular: return S_IFREG;
-    case fs::FileType::kDirectory: return S_IFDIR;
-    case fs::FileType::kBlockDevice: return S_IFBLK;
-    case fs::FileType::kCharDevice: return S_IFCHR;
-    case fs::FileType::kSymlink: return S_IFLNK;
-    case fs::FileType::kSocket: return S_IFSOCK;
-    case fs::FileType::kFifo: return S_IFIFO;
+    case fs::FileType::kRegular:
+      return S_IFREG;
+    case fs::FileType::kDirectory:
+      return S_IFDIR;
+    case fs::FileType::kBlockDevice:
+      return S_IFBLK;
+    case fs::FileType::kCharDevice:
+      return S_IFCHR;
+    case fs::FileType::kSymlink:
+      return S_IFLNK;
+    case fs::FileType::kSocket:
+      return S_IFSOCK;
+    case fs::FileType::kFifo:
+      return S_IFIFO;
   }
   return S_IFREG;
 }

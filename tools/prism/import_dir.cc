@@ -29,9 +29,9 @@ struct SourceDir {
   std::string name;  // within the parent; of the top: its path
   InodeId ino = 0;   // of its copy
   UniqueFd fd;
-  fs::SetAttr attributes;              // set when its entries are there
+  fs::SetAttr attributes;                  // set when its entries are there
   std::optional<std::string> default_acl;  // likewise: entries would inherit from it
-  std::atomic<int> pending{1};         // batches and the scan itself
+  std::atomic<int> pending{1};             // batches and the scan itself
 
   // Not by recursion: a tree may be deeper than the stack.
   ~SourceDir() {
@@ -103,7 +103,7 @@ Outcome<void> DirectoryImport::Run(const std::string& path) {
   root->name = path;
   root->ino = kRootInode;
   root->fd = OpenQuietly(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY);
-  struct stat st{};
+  struct stat st = {};
   if (!root->fd.valid() || fstat(root->fd.get(), &st) != 0)
     return ExplainErrno(errno, fmt::format("cannot open the directory {}", path));
   device_ = st.st_dev;
@@ -115,8 +115,8 @@ Outcome<void> DirectoryImport::Run(const std::string& path) {
       root->default_acl = std::move(xattr.value);
       continue;
     }
-    Status set = target_.Setxattr(kRootCaller, kRootInode, xattr.name, xattr.value,
-                                  fs::XattrMode::kSet);
+    Status set =
+        target_.Setxattr(kRootCaller, kRootInode, xattr.name, xattr.value, fs::XattrMode::kSet);
     if (!set) return ExplainErr(set.error(), fmt::format("cannot set {} of the root", xattr.name));
   }
   pool_.Push({std::move(root), {}});
@@ -129,8 +129,8 @@ Outcome<void> DirectoryImport::Run(const std::string& path) {
 
 Outcome<void> DirectoryImport::Scan(const std::shared_ptr<SourceDir>& dir) {
   if (!dir->fd.valid())
-    dir->fd = OpenQuietly(dir->parent->fd.get(), dir->name.c_str(),
-                          O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    dir->fd =
+        OpenQuietly(dir->parent->fd.get(), dir->name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   const int list_fd = dir->fd.valid() ? fcntl(dir->fd.get(), F_DUPFD_CLOEXEC, 0) : -1;
   if (list_fd < 0) return ExplainErrno(errno, fmt::format("cannot open {}", dir->Path()));
   std::unique_ptr<DIR, int (*)(DIR*)> list(fdopendir(list_fd), closedir);
@@ -151,7 +151,8 @@ Outcome<void> DirectoryImport::Scan(const std::shared_ptr<SourceDir>& dir) {
   while (true) {
     errno = 0;
     const dirent* entry = readdir(list.get());
-    if (!entry && errno != 0) return ExplainErrno(errno, fmt::format("cannot list {}", dir->Path()));
+    if (!entry && errno != 0)
+      return ExplainErrno(errno, fmt::format("cannot list {}", dir->Path()));
     if (!entry) break;
     std::string_view name = entry->d_name;
     if (name == "." || name == "..") continue;
@@ -175,7 +176,7 @@ Outcome<void> DirectoryImport::HandleEntry(const std::shared_ptr<SourceDir>& dir
                                            const SourceEntry& entry) {
   if (entry.type == DT_REG) return CopyRegular(*dir, entry.name);
   if (entry.type == DT_DIR) return CopyDirectory(dir, entry.name);
-  struct stat st{};
+  struct stat st = {};
   if (fstatat(dir->fd.get(), entry.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
     if (errno != ENOENT) return ExplainErrno(errno, WhatAt(*dir, entry.name));
     WarnVanished(*dir, entry.name);
@@ -205,7 +206,7 @@ Outcome<void> DirectoryImport::FinishOne(SourceDir& dir) {
 Outcome<void> DirectoryImport::CopyDirectory(const std::shared_ptr<SourceDir>& parent,
                                              const std::string& name) {
   UniqueFd fd = OpenQuietly(parent->fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  struct stat st{};
+  struct stat st = {};
   if (!fd.valid() || fstat(fd.get(), &st) != 0) {
     if (errno != ENOENT) return ExplainErrno(errno, WhatAt(*parent, name));
     WarnVanished(*parent, name);
@@ -230,9 +231,10 @@ Outcome<void> DirectoryImport::CopyDirectory(const std::shared_ptr<SourceDir>& p
   dir->attributes = args.initial;
   ++directories_seen_;
   if (st.st_dev != device_ && !options_.cross_file_systems) {
-    progress_.Note(fmt::format(
-        "{}: another file system is mounted here; its content is left out "
-        "(--cross-file-systems takes it)", WhatAt(*parent, name)));
+    progress_.Note(
+        fmt::format("{}: another file system is mounted here; its content is left out "
+                    "(--cross-file-systems takes it)",
+                    WhatAt(*parent, name)));
     return FinishOne(*dir);
   }
   pool_.Push({std::move(dir), {}});
@@ -241,7 +243,7 @@ Outcome<void> DirectoryImport::CopyDirectory(const std::shared_ptr<SourceDir>& p
 
 Outcome<void> DirectoryImport::CopyRegular(SourceDir& dir, const std::string& name) {
   UniqueFd fd = OpenQuietly(dir.fd.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  struct stat st{};
+  struct stat st = {};
   if (!fd.valid() || fstat(fd.get(), &st) != 0) {
     if (errno != ENOENT) return ExplainErrno(errno, WhatAt(dir, name));
     WarnVanished(dir, name);
@@ -330,7 +332,8 @@ Outcome<void> DirectoryImport::CopyRange(int fd, InodeId ino, uint64_t begin, ui
       args.offset = offset + done;
       args.data = std::span(buffer.data() + done, got - done);
       Result<fs::WriteResult> wrote = target_.Write(kRootCaller, args);
-      if (!wrote) return ExplainErr(wrote.error(), fmt::format("cannot write the copy of {}", what));
+      if (!wrote)
+        return ExplainErr(wrote.error(), fmt::format("cannot write the copy of {}", what));
       if (wrote->length == 0) return Explain(Err::kProtocol, "{}: a write wrote nothing", what);
       done += wrote->length;
     }
@@ -378,7 +381,8 @@ Outcome<void> DirectoryImport::LinkOrMake(SourceDir& dir, const std::string& nam
     return Explain(Err::kIo, "{}: stopped", WhatAt(dir, name));  // another thread has failed
   if (known) {
     Result<fs::EntryResult> linked = target_.Link(kRootCaller, *known, dir.ino, name);
-    if (!linked) return ExplainErr(linked.error(), fmt::format("cannot link {}", WhatAt(dir, name)));
+    if (!linked)
+      return ExplainErr(linked.error(), fmt::format("cannot link {}", WhatAt(dir, name)));
     progress_.AddHardLink();
     return {};
   }

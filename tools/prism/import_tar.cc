@@ -80,7 +80,7 @@ Outcome<void> TarImport::Open(const std::string& path) {
   if (path != "-") {
     file_ = UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!file_.valid()) return ExplainErrno(errno, fmt::format("cannot open {}", path));
-    struct stat st{};
+    struct stat st = {};
     if (fstat(file_.get(), &st) == 0 && S_ISREG(st.st_mode)) file_size_ = st.st_size;
   }
   reader_.reset(archive_read_new());
@@ -169,9 +169,10 @@ Outcome<void> TarImport::ReadXattrs() {
   archive_entry_xattr_reset(entry_);
   while (archive_entry_xattr_next(entry_, &name, &value, &size) == ARCHIVE_OK) {
     if (!name || !KeepsXattr(name)) {
-      progress_.Warn(fmt::format("{}: the attribute {} is left out: not one of user., trusted., "
-                                 "security. or an ACL", Printable(archive_entry_pathname(entry_)),
-                                 Printable(name ? name : "?")));
+      progress_.Warn(
+          fmt::format("{}: the attribute {} is left out: not one of user., trusted., "
+                      "security. or an ACL",
+                      Printable(archive_entry_pathname(entry_)), Printable(name ? name : "?")));
       continue;
     }
     std::string_view key = name;
@@ -230,8 +231,7 @@ Outcome<void> TarImport::HandleDirectory(const std::optional<TarTree::Place>& pl
   }
   if (existed) {
     for (const fs::Xattr& xattr : xattrs_) {
-      Status set = target_.Setxattr(kRootCaller, ino, xattr.name, xattr.value,
-                                    fs::XattrMode::kSet);
+      Status set = target_.Setxattr(kRootCaller, ino, xattr.name, xattr.value, fs::XattrMode::kSet);
       if (!set) return ExplainErr(set.error(), fmt::format("cannot set {}", xattr.name));
     }
   }

@@ -89,8 +89,7 @@ TransferReport Progress::Finish() {
   report.hard_links = hard_links_;
   report.bytes = bytes_;
   report.warnings = warnings_;
-  report.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   return report;
 }
 

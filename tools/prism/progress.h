@@ -12,11 +12,11 @@
 namespace prism::tool {
 
 struct TransferReport {
-  uint64_t files = 0;        // regular files
+  uint64_t files = 0;  // regular files
   uint64_t directories = 0;
-  uint64_t others = 0;       // symlinks, devices, FIFOs, sockets
-  uint64_t hard_links = 0;   // further names of what is counted above
-  uint64_t bytes = 0;        // file data copied; holes are not counted
+  uint64_t others = 0;      // symlinks, devices, FIFOs, sockets
+  uint64_t hard_links = 0;  // further names of what is counted above
+  uint64_t bytes = 0;       // file data copied; holes are not counted
   uint64_t warnings = 0;
   double seconds = 0;
 };

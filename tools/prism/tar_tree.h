@@ -24,8 +24,8 @@ class TarTree {
   explicit TarTree(fs::FileSystem& target) : target_(target) {}
 
   // Where an entry belongs; nothing for the root itself. Directories on the way that the archive
-  // has not brought are made (0755, root). Fails on "..", on names too long, and on something on the
-  // way that is not a directory.
+  // has not brought are made (0755, root). Fails on "..", on names too long, and on something on
+  // the way that is not a directory.
   Outcome<std::optional<Place>> Find(std::string_view path);
 
   // The inode of what exists under this path and is not a directory: a hard link's target.

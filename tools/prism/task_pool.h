@@ -23,7 +23,8 @@ class TaskPool {
     wake_.notify_one();
   }
 
-  // True when every thread has plenty to do: better do a further piece of work at once than push it.
+  // True when every thread has plenty to do: better do a further piece of work at once than push
+  // it.
   bool Busy() {
     std::lock_guard lock(mutex_);
     return tasks_.size() >= kEnough;

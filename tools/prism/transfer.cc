@@ -29,9 +29,8 @@ Result<std::vector<fs::Xattr>> ReadXattrs(fs::FileSystem& source, InodeId ino) {
   return xattrs;
 }
 
-Outcome<void> ForEachDataRange(
-    fs::FileSystem& source, const fs::Attr& attr,
-    FunctionRef<Outcome<void>(uint64_t offset, uint64_t length)> visit) {
+Outcome<void> ForEachDataRange(fs::FileSystem& source, const fs::Attr& attr,
+                               FunctionRef<Outcome<void>(uint64_t offset, uint64_t length)> visit) {
   if (attr.used_bytes >= attr.size) {
     if (attr.size > 0) PRISM_TRY(visit(0, attr.size));
     return {};

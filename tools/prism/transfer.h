@@ -5,8 +5,8 @@
 //
 // KEPT: type, mode with set-id and sticky bits, owner, atime and mtime to the nanosecond, hard
 // links, symlink targets, device numbers, FIFOs, sockets, holes, and the extended attributes of
-// user.*, trusted.*, security.* (file capabilities) and POSIX ACLs. ctime and btime are those of the
-// copy: POSIX has no means to set them.
+// user.*, trusted.*, security.* (file capabilities) and POSIX ACLs. ctime and btime are those of
+// the copy: POSIX has no means to set them.
 //
 // A transfer that fails says where and why; it is the caller who throws away what was half made.
 #pragma once
@@ -38,8 +38,9 @@ Outcome<void> ImportDirectory(fs::FileSystem& target, const std::string& path,
 // a symlink, so nothing can point outside. Leading slashes are dropped (a note says so). An error,
 // naming the entry: "..", a parent that is a symlink or another non-directory, a hard link to what
 // is not there or to a directory, names over 255 bytes, sizes, owners or device numbers beyond the
-// limits, unknown types, and an archive that ends early. A later entry of the same name replaces the
-// earlier one; a directory that is there already keeps its contents and gets the new attributes.
+// limits, unknown types, and an archive that ends early. A later entry of the same name replaces
+// the earlier one; a directory that is there already keeps its contents and gets the new
+// attributes.
 Outcome<void> ImportTar(fs::FileSystem& target, const std::string& path, Progress& progress);
 
 // Writes the volume's tree into the directory `path`, which is made if absent and must be empty.
@@ -69,12 +70,11 @@ Result<std::vector<fs::Xattr>> ReadXattrs(fs::FileSystem& source, InodeId ino);
 
 // Calls visit(offset, length) for each range of data of a file of this size, in order; ranges that
 // are not visited are holes.
-Outcome<void> ForEachDataRange(
-    fs::FileSystem& source, const fs::Attr& attr,
-    FunctionRef<Outcome<void>(uint64_t offset, uint64_t length)> visit);
+Outcome<void> ForEachDataRange(fs::FileSystem& source, const fs::Attr& attr,
+                               FunctionRef<Outcome<void>(uint64_t offset, uint64_t length)> visit);
 
-// Visits every entry of a directory with its attributes, outside of Readdir, so that `visit` may use
-// the file system.
+// Visits every entry of a directory with its attributes, outside of Readdir, so that `visit` may
+// use the file system.
 struct Entry {
   std::string name;
   fs::Attr attr;
