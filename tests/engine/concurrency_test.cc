@@ -63,16 +63,10 @@ class ConcurrencyTest : public StoreFixture {
       if (step % 50 == 0) {
         ASSERT_EQ(Dump(*volume), model) << name;
       }
-      if (step % 50 == 0) {
-        ASSERT_EQ(Dump(*volume), model) << name;
-      }
     }
+    ASSERT_EQ(Dump(*volume), model) << name;
+    ASSERT_TRUE(catalog_->Destroy({name}));
   }
-  ASSERT_EQ(Dump(*volume), model) << name;
-  ASSERT_EQ(Dump(*volume), model) << name;
-  ASSERT_TRUE(catalog_->Destroy({name}));
-  ASSERT_TRUE(catalog_->Destroy({name}));
-}
 };
 
 TEST_F(ConcurrencyTest, EverythingAtOnceStaysExact) {
