@@ -53,10 +53,9 @@ struct Answer {
 };
 static_assert(sizeof(Answer) == 512);
 
-// The descriptors of a lane, in the order they travel: segment, notify, then per queue doorbell
-// and completion.
+// The eventfds of a lane. Descriptors travel in this order: segment, notify, then per queue
+// doorbell and completion.
 struct LaneFds {
-  UniqueFd segment;                  // memfd
   UniqueFd notify;                   // eventfd: events wait for the client
   std::vector<UniqueFd> doorbells;   // eventfd per queue: requests wait for the server
   std::vector<UniqueFd> completions; // eventfd per queue: replies wait for the client
@@ -72,6 +71,7 @@ Outcome<UniqueFd> ConnectTo(const std::string& path, Deadline deadline);
 
 // The client's half, on a connected socket.
 struct Welcome {
+  UniqueFd segment;  // memfd
   uint64_t segment_bytes = 0;
   LaneFds fds;
 };
@@ -79,8 +79,9 @@ Outcome<Welcome> Greet(int socket_fd, const Hello& hello, Deadline deadline);
 
 // The server's half. Checks what a hello says; the volume's name is only bounded, not judged.
 Outcome<void> CheckHello(const Hello& hello);
-Outcome<void> SendWelcome(int socket_fd, uint64_t segment_bytes, const LaneFds& fds);
-void SendRefusal(int socket_fd, const Failure& failure);  // best effort
+// Both best effort: a client that has gone is noticed by its socket.
+void SendWelcome(int socket_fd, int segment_fd, uint64_t segment_bytes, const LaneFds& fds);
+void SendRefusal(int socket_fd, const Failure& failure);
 
 // Who is at the other end, as the kernel says.
 struct Peer {
