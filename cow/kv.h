@@ -37,6 +37,8 @@ class Kv {
   virtual Status Scan(Table table,
                       FunctionRef<bool(std::string_view, std::string_view)> visitor) = 0;
   virtual std::unique_ptr<KvBatch> NewBatch() = 0;
+  // What the store occupies: its tables on disk and in memory, without the write-ahead log.
+  virtual uint64_t SizeBytes() = 0;
   // Atomic, and on disk when it returns. The batch must be of this store.
   virtual Status Write(KvBatch& batch) = 0;
 };

@@ -101,6 +101,15 @@ class RocksKv : public Kv {
 
   std::unique_ptr<KvBatch> NewBatch() override { return std::make_unique<RocksBatch>(families_); }
 
+  uint64_t SizeBytes() override {
+    uint64_t total = 0;
+    for (const char* property : {"rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"}) {
+      uint64_t value = 0;
+      if (db_->GetAggregatedIntProperty(property, &value)) total += value;
+    }
+    return total;
+  }
+
   Status Write(KvBatch& batch) override {
     rocksdb::WriteOptions options;
     options.sync = true;

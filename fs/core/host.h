@@ -45,7 +45,7 @@ struct StoreStats {
   uint64_t logical_bytes = 0;   // sum over volumes, each counted whole
   uint64_t unique_bytes = 0;    // distinct content, before compression
   uint64_t stored_bytes = 0;    // the same as stored, after compression, in allocation units
-  uint64_t metadata_bytes = 0;  // tree nodes, before RocksDB's own compression
+  uint64_t metadata_bytes = 0;  // what RocksDB holds: tree nodes, chunk rows, fingerprints
   uint64_t chunks = 0;
   uint64_t nodes = 0;
   uint64_t journal_records = 0;  // since start

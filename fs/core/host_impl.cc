@@ -183,7 +183,7 @@ StoreStats HostImpl::Stats() {
   stats.unique_bytes = engine.chunks().unique_bytes();
   stats.stored_bytes = engine.stored_bytes();
   stats.nodes = engine.nodes().live_count();
-  stats.metadata_bytes = stats.nodes * cow::kNodeTargetBytes;
+  stats.metadata_bytes = engine.kv().SizeBytes();
   stats.journal_records = engine.journal().last_lsn();
   stats.checkpoints = engine.checkpoint_count();
   stats.free_bytes = engine.chunks().FreeBytes();
