@@ -1,0 +1,152 @@
+#include "tests/model/model_file_system.h"
+
+#include <algorithm>
+
+#include "fs/base/check.h"
+#include "tests/model/node.h"
+
+namespace prism::model {
+
+ModelFileSystem::ModelFileSystem(std::shared_ptr<World> world, std::shared_ptr<Volume> volume)
+    : world_(std::move(world)), volume_(std::move(volume)) {
+  volume_->attached.push_back(this);
+}
+
+ModelFileSystem::~ModelFileSystem() {
+  std::lock_guard lock(world_->mutex);
+  std::erase(volume_->attached, this);
+  std::set<InodeId> held = std::move(held_);
+  held_.clear();
+  for (InodeId ino : held) Forget(ino);
+}
+
+void ModelFileSystem::SetListener(fs::EventListener* listener) {
+  std::lock_guard lock(world_->mutex);  // listeners are called under it
+  listener_ = listener;
+}
+
+void ModelFileSystem::Notify(fs::Event::Kind kind, InodeId ino, std::string_view name) {
+  for (ModelFileSystem* other : volume_->attached)
+    if (other != this && other->listener_ != nullptr)
+      other->listener_->OnEvent({kind, ino, std::string(name)});
+}
+
+void ModelFileSystem::Orphan(Node& node) {
+  PRISM_CHECK(node.nlink == 0);
+  for (ModelFileSystem* holder : volume_->attached) holder->held_.insert(node.ino);
+  Notify(fs::Event::Kind::kOrphaned, node.ino);
+}
+
+void ModelFileSystem::Forget(InodeId ino) {
+  for (const ModelFileSystem* holder : volume_->attached)
+    if (holder->held_.contains(ino)) return;
+  volume_->nodes.erase(ino);
+}
+
+Status ModelFileSystem::Release(const fs::Caller&, InodeId ino) {
+  std::lock_guard lock(world_->mutex);
+  if (volume_->destroyed) return Fail(Err::kStale);
+  if (held_.erase(ino) == 0) return Fail(Err::kInvalid);
+  Forget(ino);
+  return {};
+}
+
+Result<Node*> ModelFileSystem::Find(InodeId ino) {
+  if (volume_->destroyed) return Fail(Err::kStale);
+  auto found = volume_->nodes.find(ino);
+  if (found == volume_->nodes.end()) return Fail(Err::kStale);
+  return &found->second;
+}
+
+Result<Node*> ModelFileSystem::FindDirectory(InodeId ino) {
+  PRISM_ASSIGN(Node * node, Find(ino));
+  if (!node->is_directory()) return Fail(Err::kNotDirectory);
+  return node;
+}
+
+Result<Node*> ModelFileSystem::FindRegular(InodeId ino) {
+  PRISM_ASSIGN(Node * node, Find(ino));
+  if (node->is_directory()) return Fail(Err::kIsDirectory);
+  if (node->type != fs::FileType::kRegular) return Fail(Err::kInvalid);
+  return node;
+}
+
+Result<fs::StatfsResult> ModelFileSystem::Statfs(const fs::Caller&) {
+  std::lock_guard lock(world_->mutex);
+  if (volume_->destroyed) return Fail(Err::kStale);
+  fs::StatfsResult result;
+  result.files = volume_->nodes.size();
+  for (const auto& [ino, node] : volume_->nodes) result.used_bytes += AttrOf(node).used_bytes;
+  result.free_bytes = kFreeBytes;
+  result.total_bytes = result.used_bytes + result.free_bytes;
+  result.free_files = kInodeMax - volume_->last_ino;
+  return result;
+}
+
+Result<fs::EntryResult> ModelFileSystem::Lookup(const fs::Caller& caller, InodeId dir_ino,
+                                                std::string_view name) {
+  std::lock_guard lock(world_->mutex);
+  PRISM_ASSIGN(Node * dir, FindDirectory(dir_ino));
+  if (name.empty()) return Fail(Err::kNoEntry);
+  Node* node = dir;
+  if (name == "..") {
+    PRISM_TRY(Check(caller, *dir, kMayExecute));
+    if (dir->nlink == 0) return Fail(Err::kNoEntry);
+    PRISM_ASSIGN(node, Find(dir->parent));
+  } else if (name == ".") {
+    PRISM_TRY(Check(caller, *dir, kMayExecute));
+  } else {
+    PRISM_ASSIGN(Entry entry, FindEntry(caller, dir_ino, name));
+    if (entry.node == nullptr) return Fail(Err::kNoEntry);
+    node = entry.node;
+  }
+  return fs::EntryResult{AttrOf(*node), {AttrOf(*dir), AttrOf(*dir)}, false};
+}
+
+Result<fs::Attr> ModelFileSystem::Getattr(const fs::Caller&, InodeId ino) {
+  std::lock_guard lock(world_->mutex);
+  PRISM_ASSIGN(Node * node, Find(ino));
+  return AttrOf(*node);
+}
+
+Result<fs::Change> ModelFileSystem::Setattr(const fs::Caller& caller, InodeId ino,
+                                            const fs::SetAttr& changes) {
+  std::lock_guard lock(world_->mutex);
+  PRISM_ASSIGN(Node * node, Find(ino));
+  PRISM_TRY(CheckSetAttr(caller, *node, changes));
+  fs::Attr before = AttrOf(*node);
+  ApplySetAttr(*node, Effective(caller, *node, changes));
+  if (AttrOf(*node) != before) Notify(fs::Event::Kind::kInode, ino);
+  return fs::Change{before, AttrOf(*node)};
+}
+
+Result<uint32_t> ModelFileSystem::Access(const fs::Caller& caller, InodeId ino, uint32_t mask) {
+  std::lock_guard lock(world_->mutex);
+  PRISM_ASSIGN(Node * node, Find(ino));
+  uint32_t granted = 0;
+  for (uint32_t bit : {kMayRead, kMayWrite, kMayExecute})
+    if ((mask & bit) != 0) granted |= Granted(caller, *node, bit);
+  return granted;
+}
+
+Result<std::string> ModelFileSystem::Readlink(const fs::Caller&, InodeId ino) {
+  std::lock_guard lock(world_->mutex);
+  PRISM_ASSIGN(Node * node, Find(ino));
+  if (node->type != fs::FileType::kSymlink) return Fail(Err::kInvalid);
+  TouchAccess(*node);
+  return node->target;
+}
+
+Status ModelFileSystem::Fsync(const fs::Caller&, InodeId ino, bool) {
+  std::lock_guard lock(world_->mutex);
+  PRISM_TRY(Find(ino));
+  return {};
+}
+
+Status ModelFileSystem::Sync(const fs::Caller&) {
+  std::lock_guard lock(world_->mutex);
+  if (volume_->destroyed) return Fail(Err::kStale);
+  return {};
+}
+
+}  // namespace prism::model

@@ -1,0 +1,35 @@
+// The reference model's volumes, behind the same interface as the store's.
+#pragma once
+
+#include "fs/core/host.h"
+#include "tests/model/model_file_system.h"
+
+namespace prism::model {
+
+class ModelHost : public fs::Host {
+ public:
+  ModelHost() : world_(std::make_shared<World>()) {}
+
+  Outcome<fs::VolumeInfo> Create(std::string_view name, bool importing) override;
+  Outcome<void> Publish(std::string_view name) override;
+  Outcome<std::vector<fs::VolumeInfo>> Clone(std::string_view source,
+                                             const std::vector<std::string>& targets) override;
+  Outcome<void> Destroy(const std::vector<std::string>& names) override;
+  Outcome<void> Rename(std::string_view from, std::string_view to) override;
+  std::vector<fs::VolumeInfo> List() override;
+  Outcome<fs::VolumeInfo> Show(std::string_view name) override;
+  Outcome<fs::ExclusiveUsage> Exclusive(std::string_view name) override;
+  fs::StoreStats Stats() override;
+  Outcome<std::shared_ptr<fs::FileSystem>> Attach(std::string_view name, bool importing) override;
+  Status Flush() override { return {}; }
+  Status Checkpoint() override { return {}; }
+  Status Drain() override { return {}; }
+
+ private:
+  Outcome<std::shared_ptr<Volume>> Find(std::string_view name) const;
+  Outcome<void> CheckNew(std::string_view name) const;
+
+  std::shared_ptr<World> world_;
+};
+
+}  // namespace prism::model

@@ -1,0 +1,84 @@
+// What the reference model is made of: plain values in standard maps. A clone is a copy.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fs/contract/file_system.h"
+#include "tests/model/acl.h"
+
+namespace prism::model {
+
+inline constexpr uint64_t kUnitBytes = 4096;
+inline constexpr uint64_t kFreeBytes = uint64_t{1} << 40;  // what Statfs claims
+
+struct DirSlot {
+  uint64_t cookie = 0;
+  InodeId ino = 0;
+};
+
+struct Node {
+  InodeId ino = 0;
+  fs::FileType type = fs::FileType::kRegular;
+  uint32_t mode = 0;
+  uint32_t nlink = 0;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint32_t rdev_major = 0;
+  uint32_t rdev_minor = 0;
+  fs::Timespec atime;
+  fs::Timespec mtime;
+  fs::Timespec ctime;
+  fs::Timespec btime;
+  uint64_t change = 1;
+
+  std::map<std::string, std::string> xattrs;  // all but the two lists
+  Acl access_acl;
+  Acl default_acl;
+  std::optional<uint64_t> verifier;  // of an exclusive create
+
+  uint64_t size = 0;                      // regular files
+  std::map<uint64_t, std::string> units;  // unit number -> kUnitBytes bytes; absent: a hole
+
+  std::string target;  // symlinks
+
+  std::map<std::string, DirSlot> entries;  // directories
+  std::map<uint64_t, std::string> names_by_cookie;
+  uint64_t last_cookie = 2;
+  InodeId parent = 0;
+
+  bool is_directory() const { return type == fs::FileType::kDirectory; }
+};
+
+class ModelFileSystem;
+
+struct Volume {
+  VolumeId id = 0;
+  std::string name;
+  std::string parent;
+  bool importing = false;
+  bool destroyed = false;
+  int64_t created_sec = 0;
+  std::map<InodeId, Node> nodes;
+  InodeId last_ino = kRootInode;
+  std::vector<ModelFileSystem*> attached;  // every one holds what is orphaned while it lives
+};
+
+// Everything, under one lock.
+struct World {
+  std::mutex mutex;
+  VolumeId last_id = 0;
+  std::map<std::string, std::shared_ptr<Volume>> volumes;
+};
+
+fs::Timespec Now();
+fs::Attr AttrOf(const Node& node);
+// A volume with nothing but its root directory (mode 0755, owned by root).
+void MakeRoot(Volume& volume);
+
+}  // namespace prism::model
