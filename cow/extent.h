@@ -5,7 +5,8 @@
 // block is one piece; small overwrites add pieces of a few units, so that a database page does not
 // rewrite 64 KiB. Bytes of a piece beyond its chunk's length read as zeros (a file's short tail).
 //
-// Value: per piece, in order of unit: unit u8, units u8, chunk_unit u8, chunk id u64, little-endian.
+// Value: per piece, in order of unit: unit u8, units u8, chunk_unit u8, chunk id u64,
+// little-endian.
 #pragma once
 
 #include <cstdint>

@@ -15,14 +15,14 @@
 namespace prism::cow {
 
 enum class ItemType : uint8_t {  // on disk: never renumber
-  kInode = 1,        // lo 0. Attributes (fs/core/inode_record.h)
-  kDirEntry = 2,     // inode = directory, lo = cookie
-  kExtent = 3,       // lo = block number: the pieces of one 64 KiB block (cow/extent.h)
-  kXattr = 4,        // lo = hash of the name | slot
-  kInlineData = 5,   // lo 0. The whole body of a small file
-  kSymlink = 6,      // lo 0. The target
-  kParent = 7,       // inode = child, lo = ordinal. One per name of the child: (directory, cookie)
-  kOrphan = 8,       // inode = one without links that is still held or still being freed
+  kInode = 1,                    // lo 0. Attributes (fs/core/inode_record.h)
+  kDirEntry = 2,                 // inode = directory, lo = cookie
+  kExtent = 3,                   // lo = block number: the pieces of one 64 KiB block (cow/extent.h)
+  kXattr = 4,                    // lo = hash of the name | slot
+  kInlineData = 5,               // lo 0. The whole body of a small file
+  kSymlink = 6,                  // lo 0. The target
+  kParent = 7,  // inode = child, lo = ordinal. One per name of the child: (directory, cookie)
+  kOrphan = 8,  // inode = one without links that is still held or still being freed
 };
 
 struct Key {

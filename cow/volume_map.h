@@ -57,8 +57,8 @@ struct VolumeUsage {
 class VolumeMap {
  public:
   virtual ~VolumeMap() = default;
-  virtual std::unique_ptr<ReadView> Read() = 0;            // shared with other readers
-  virtual std::unique_ptr<WriteTransaction> Write() = 0;   // exclusive
+  virtual std::unique_ptr<ReadView> Read() = 0;           // shared with other readers
+  virtual std::unique_ptr<WriteTransaction> Write() = 0;  // exclusive
   // Returns when all journal records up to lsn are on disk (group commit). kIo: the medium failed;
   // the store then refuses all further changes.
   virtual Status WaitDurable(Lsn lsn) = 0;

@@ -19,8 +19,7 @@ class ByteWriter {
   explicit ByteWriter(std::string& out) : out_(out) {}
 
   template <typename T>
-    requires(std::is_integral_v<T> || std::is_enum_v<T>)
-  void Put(T value) {
+  requires(std::is_integral_v<T> || std::is_enum_v<T>) void Put(T value) {
     out_.append(reinterpret_cast<const char*>(&value), sizeof value);
   }
   void PutBytes(std::string_view bytes) { out_.append(bytes); }
@@ -42,8 +41,7 @@ class ByteReader {
   explicit ByteReader(std::string_view bytes) : bytes_(bytes) {}
 
   template <typename T>
-    requires(std::is_integral_v<T> || std::is_enum_v<T>)
-  T Get() {
+  requires(std::is_integral_v<T> || std::is_enum_v<T>) T Get() {
     T value{};
     if (bytes_.size() < sizeof value) {
       failed_ = true;

@@ -5,8 +5,8 @@ namespace prism {
 [[noreturn]] void CheckFailed(const char* expression, const char* file, int line);
 }  // namespace prism
 
-#define PRISM_CHECK(condition)                                        \
-  do {                                                                \
-    if (!(condition)) [[unlikely]]                                    \
-      ::prism::CheckFailed(#condition, __FILE__, __LINE__);           \
+#define PRISM_CHECK(condition)                              \
+  do {                                                      \
+    if (!(condition)) [[unlikely]]                          \
+      ::prism::CheckFailed(#condition, __FILE__, __LINE__); \
   } while (0)

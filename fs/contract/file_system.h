@@ -63,8 +63,8 @@ struct CreateArgs {
   InodeId parent = 0;
   std::string_view name;
   FileType type = FileType::kRegular;
-  uint32_t mode = 0;   // 07777, before umask
-  uint32_t umask = 0;  // ignored where the parent has a default ACL (POSIX 1003.1e)
+  uint32_t mode = 0;        // 07777, before umask
+  uint32_t umask = 0;       // ignored where the parent has a default ACL (POSIX 1003.1e)
   uint32_t rdev_major = 0;  // devices only
   uint32_t rdev_minor = 0;
   std::string_view symlink_target;  // symlinks only: 1..kSymlinkMax bytes, no NUL
@@ -73,25 +73,25 @@ struct CreateArgs {
   // Applied last, in the same atomic step, without permission checks on what was just made: owner,
   // times, and a mode that then is exact (no umask, no set-gid inheritance).
   SetAttr initial;
-  std::span<const std::byte> data = {};   // regular files only: at most kInitialDataMax bytes
+  std::span<const std::byte> data = {};  // regular files only: at most kInitialDataMax bytes
   std::span<const Xattr> xattrs = {};
 };
 
 struct EntryResult {
-  Attr attr;          // of the file that was found or made
-  Change parent;      // of the directory; before == after where nothing changed
+  Attr attr;      // of the file that was found or made
+  Change parent;  // of the directory; before == after where nothing changed
   bool created = false;
 };
 
 struct RemoveResult {
-  Attr removed;   // after the removal; nlink 0 means the inode lives on only for those who hold it
+  Attr removed;  // after the removal; nlink 0 means the inode lives on only for those who hold it
   Change parent;
 };
 
 struct RenameResult {
   Change from_parent;
-  Change to_parent;        // equal to from_parent when it is the same directory
-  Attr moved;              // the renamed file
+  Change to_parent;              // equal to from_parent when it is the same directory
+  Attr moved;                    // the renamed file
   std::optional<Attr> replaced;  // what the target name referred to before, after its unlinking
 };
 
@@ -103,7 +103,7 @@ enum RenameFlags : uint32_t {
 
 struct ReadResult {
   uint32_t length = 0;  // bytes placed in the buffer
-  bool eof = false;     // the last byte of the file is among them, or offset is at or beyond the end
+  bool eof = false;  // the last byte of the file is among them, or offset is at or beyond the end
   Attr attr;
 };
 
@@ -141,10 +141,10 @@ struct ReaddirResult {
 };
 
 enum class FallocateMode : uint8_t {
-  kAllocate = 0,       // the range reads as before; the file grows if needed
-  kAllocateKeep = 1,   // the same without growing
-  kPunchHole = 2,      // the range becomes a hole; the size stays
-  kZeroRange = 3,      // the range becomes zeros; the file grows if needed
+  kAllocate = 0,      // the range reads as before; the file grows if needed
+  kAllocateKeep = 1,  // the same without growing
+  kPunchHole = 2,     // the range becomes a hole; the size stays
+  kZeroRange = 3,     // the range becomes zeros; the file grows if needed
   kZeroRangeKeep = 4,
 };
 
@@ -155,8 +155,8 @@ enum class XattrMode : uint8_t { kSet = 0, kCreate = 1, kReplace = 2 };
 struct StatfsResult {
   uint64_t total_bytes = 0;  // used by this volume + free in the store
   uint64_t free_bytes = 0;
-  uint64_t used_bytes = 0;   // logical bytes of this volume
-  uint64_t files = 0;        // inodes in use
+  uint64_t used_bytes = 0;  // logical bytes of this volume
+  uint64_t files = 0;       // inodes in use
   uint64_t free_files = 0;
 };
 

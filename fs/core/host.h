@@ -15,12 +15,12 @@ namespace prism::fs {
 enum class Compression : uint8_t { kNone = 0, kLz4 = 1, kZstd = 2 };
 
 struct HostOptions {
-  std::string directory;                                // created if absent
-  Compression compression = Compression::kLz4;          // of chunks written from now on
+  std::string directory;                        // created if absent
+  Compression compression = Compression::kLz4;  // of chunks written from now on
   uint64_t node_cache_bytes = uint64_t{512} << 20;
   uint64_t chunk_cache_bytes = uint64_t{512} << 20;
-  uint64_t dirty_bytes_max = uint64_t{256} << 20;       // file data not yet given to the store
-  uint32_t flush_interval_ms = 1000;   // unsynced operations become durable within about this
+  uint64_t dirty_bytes_max = uint64_t{256} << 20;  // file data not yet given to the store
+  uint32_t flush_interval_ms = 1000;  // unsynced operations become durable within about this
   uint32_t checkpoint_interval_ms = 10000;
 };
 
@@ -42,16 +42,16 @@ struct ExclusiveUsage {
 
 struct StoreStats {
   uint64_t volumes = 0;
-  uint64_t logical_bytes = 0;    // sum over volumes, each counted whole
-  uint64_t unique_bytes = 0;     // distinct content, before compression
-  uint64_t stored_bytes = 0;     // the same as stored, after compression, in allocation units
-  uint64_t metadata_bytes = 0;   // tree nodes, before RocksDB's own compression
+  uint64_t logical_bytes = 0;   // sum over volumes, each counted whole
+  uint64_t unique_bytes = 0;    // distinct content, before compression
+  uint64_t stored_bytes = 0;    // the same as stored, after compression, in allocation units
+  uint64_t metadata_bytes = 0;  // what RocksDB holds: tree nodes, chunk rows, fingerprints
   uint64_t chunks = 0;
   uint64_t nodes = 0;
   uint64_t journal_records = 0;  // since start
   uint64_t checkpoints = 0;
   uint64_t free_bytes = 0;
-  uint64_t pending_nodes = 0;    // trees of destroyed volumes still to be walked; 0: all came back
+  uint64_t pending_nodes = 0;  // trees of destroyed volumes still to be walked; 0: all came back
 };
 
 // Volume names: 1..128 bytes of [A-Za-z0-9._-], not beginning with '.' or '-'.
@@ -79,7 +79,8 @@ class Host {
   virtual Outcome<ExclusiveUsage> Exclusive(std::string_view name) = 0;
   virtual StoreStats Stats() = 0;
 
-  // A FileSystem for one client; see HOLDS in the contract. importing: the one that fills an import.
+  // A FileSystem for one client; see HOLDS in the contract. importing: the one that fills an
+  // import.
   virtual Outcome<std::shared_ptr<FileSystem>> Attach(std::string_view name, bool importing) = 0;
 
   // For tests and benchmarks: everything dirty to the journal; a checkpoint now; wait until the

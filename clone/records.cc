@@ -1,0 +1,201 @@
+#include "clone/records.h"
+
+#include "fs/base/bytes.h"
+
+namespace prism::clone {
+namespace {
+
+using cow::RecordType;
+
+constexpr uint8_t kRowVersion = 1;
+
+// A count in a record is believed only as far as the bytes that follow could hold that many.
+bool Plausible(const ByteReader& reader, uint32_t count, size_t bytes_each) {
+  return !reader.failed() && count <= reader.remaining() / bytes_each;
+}
+
+void PutKey(ByteWriter& writer, cow::Key key) {
+  writer.Put(key.hi);
+  writer.Put(key.lo);
+}
+
+cow::Key GetKey(ByteReader& reader) {
+  cow::Key key;
+  key.hi = reader.Get<uint64_t>();
+  key.lo = reader.Get<uint64_t>();
+  return key;
+}
+
+void PutRow(ByteWriter& writer, const VolumeRow& row) {
+  writer.Put(kRowVersion);
+  writer.PutString(row.name);
+  writer.PutString(row.parent);
+  writer.Put(static_cast<uint8_t>(row.importing));
+  writer.Put(row.created_sec);
+  writer.Put(row.root);
+  writer.Put(row.next_ino);
+  writer.Put(row.inodes);
+  writer.Put(row.bytes);
+  writer.Put(row.hash_key.first);
+  writer.Put(row.hash_key.second);
+}
+
+bool GetRow(ByteReader& reader, VolumeRow& row) {
+  uint8_t version = reader.Get<uint8_t>();
+  row.name = reader.GetString();
+  row.parent = reader.GetString();
+  row.importing = reader.Get<uint8_t>() != 0;
+  row.created_sec = reader.Get<int64_t>();
+  row.root = reader.Get<uint64_t>();
+  row.next_ino = reader.Get<uint64_t>();
+  row.inodes = reader.Get<uint64_t>();
+  row.bytes = reader.Get<uint64_t>();
+  row.hash_key.first = reader.Get<uint64_t>();
+  row.hash_key.second = reader.Get<uint64_t>();
+  return version == kRowVersion && reader.Finished() && !row.name.empty();
+}
+
+}  // namespace
+
+std::string VolumeRow::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  PutRow(writer, *this);
+  return out;
+}
+
+Result<VolumeRow> VolumeRow::Decode(VolumeId id, std::string_view bytes) {
+  VolumeRow row;
+  ByteReader reader(bytes);
+  if (id == 0 || !GetRow(reader, row)) return Fail(Err::kCorrupt);
+  row.id = id;
+  return row;
+}
+
+std::string ChangeRecord::Encode() const {
+  std::string out;
+  size_t size = 40;
+  for (const Mutation& mutation : mutations) size += 37 + mutation.value.size();
+  out.reserve(size);
+  ByteWriter writer(out);
+  writer.Put(RecordType::kChange);
+  writer.Put(volume);
+  writer.Put(next_ino);
+  writer.Put(inodes_delta);
+  writer.Put(bytes_delta);
+  writer.Put(static_cast<uint32_t>(mutations.size()));
+  for (const Mutation& mutation : mutations) {
+    writer.Put(mutation.kind);
+    PutKey(writer, mutation.key);
+    if (mutation.kind == Mutation::Kind::kPut) writer.PutString(mutation.value);
+    if (mutation.kind == Mutation::Kind::kEraseRange) PutKey(writer, mutation.last);
+  }
+  return out;
+}
+
+Result<ChangeRecord> ChangeRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  ChangeRecord record;
+  record.volume = reader.Get<VolumeId>();
+  record.next_ino = reader.Get<InodeId>();
+  record.inodes_delta = reader.Get<int64_t>();
+  record.bytes_delta = reader.Get<int64_t>();
+  uint32_t count = reader.Get<uint32_t>();
+  if (!Plausible(reader, count, 17)) return Fail(Err::kCorrupt);
+  record.mutations.reserve(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    Mutation mutation;
+    mutation.kind = reader.Get<Mutation::Kind>();
+    mutation.key = GetKey(reader);
+    if (mutation.kind == Mutation::Kind::kPut) mutation.value = reader.GetString();
+    if (mutation.kind == Mutation::Kind::kEraseRange) mutation.last = GetKey(reader);
+    if (mutation.kind > Mutation::Kind::kEraseRange || mutation.value.size() > cow::kValueMax)
+      return Fail(Err::kCorrupt);
+    record.mutations.push_back(std::move(mutation));
+  }
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string CreateRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kCreate);
+  writer.Put(row.id);
+  PutRow(writer, row);
+  return out;
+}
+
+Result<CreateRecord> CreateRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  CreateRecord record;
+  record.row.id = reader.Get<VolumeId>();
+  if (record.row.id == 0 || !GetRow(reader, record.row)) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string CloneRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kClone);
+  writer.Put(source);
+  writer.Put(created_sec);
+  writer.Put(static_cast<uint32_t>(targets.size()));
+  for (const auto& [id, name] : targets) {
+    writer.Put(id);
+    writer.PutString(name);
+  }
+  return out;
+}
+
+Result<CloneRecord> CloneRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  CloneRecord record;
+  record.source = reader.Get<VolumeId>();
+  record.created_sec = reader.Get<int64_t>();
+  uint32_t count = reader.Get<uint32_t>();
+  if (!Plausible(reader, count, 12)) return Fail(Err::kCorrupt);
+  for (uint32_t i = 0; i < count; ++i) {
+    VolumeId id = reader.Get<VolumeId>();
+    record.targets.emplace_back(id, reader.GetString());
+  }
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string DestroyRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kDestroy);
+  for (VolumeId id : volumes) writer.Put(id);
+  return out;
+}
+
+Result<DestroyRecord> DestroyRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  DestroyRecord record;
+  while (reader.remaining() > 0 && !reader.failed())
+    record.volumes.push_back(reader.Get<VolumeId>());
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string RenameRecord::Encode(RecordType type) const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(type);
+  writer.Put(volume);
+  writer.PutString(name);
+  return out;
+}
+
+Result<RenameRecord> RenameRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  RenameRecord record;
+  record.volume = reader.Get<VolumeId>();
+  record.name = reader.GetString();
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+}  // namespace prism::clone

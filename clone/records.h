@@ -1,0 +1,82 @@
+// What the journal says about volumes, and the row of a volume in the store. cow/FORMAT.md has
+// both, byte by byte.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "cow/key.h"
+#include "cow/record.h"
+#include "cow/tree.h"
+#include "fs/base/error.h"
+
+namespace prism::clone {
+
+struct VolumeRow {
+  VolumeId id = 0;
+  std::string name;
+  std::string parent;  // the name of the volume it was cloned from, as it was then
+  bool importing = false;
+  int64_t created_sec = 0;
+  cow::NodeId root = 0;
+  InodeId next_ino = kRootInode;
+  uint64_t inodes = 0;
+  uint64_t bytes = 0;
+  // The key of the hash that makes directory cookies; a clone inherits it, so cookies stay valid.
+  std::pair<uint64_t, uint64_t> hash_key{0, 0};
+
+  std::string Encode() const;  // without the id, which is the row's key
+  static Result<VolumeRow> Decode(VolumeId id, std::string_view bytes);
+};
+
+// One transaction's changes of a volume's items, in the order in which they apply.
+struct Mutation {
+  enum class Kind : uint8_t { kPut = 0, kErase = 1, kEraseRange = 2 };
+  Kind kind = Kind::kPut;
+  cow::Key key;
+  cow::Key last;      // kEraseRange only
+  std::string value;  // kPut only
+};
+
+struct ChangeRecord {  // RecordType::kChange
+  VolumeId volume = 0;
+  InodeId next_ino = 0;
+  int64_t inodes_delta = 0;
+  int64_t bytes_delta = 0;
+  std::vector<Mutation> mutations;
+
+  std::string Encode() const;                                    // with the type byte, as all below
+  static Result<ChangeRecord> Decode(std::string_view payload);  // without it
+};
+
+struct CreateRecord {  // RecordType::kCreate
+  VolumeRow row;       // without root, items and usage
+  std::string Encode() const;
+  static Result<CreateRecord> Decode(std::string_view payload);
+};
+
+struct CloneRecord {  // RecordType::kClone
+  VolumeId source = 0;
+  int64_t created_sec = 0;
+  std::vector<std::pair<VolumeId, std::string>> targets;
+  std::string Encode() const;
+  static Result<CloneRecord> Decode(std::string_view payload);
+};
+
+struct DestroyRecord {  // RecordType::kDestroy
+  std::vector<VolumeId> volumes;
+  std::string Encode() const;
+  static Result<DestroyRecord> Decode(std::string_view payload);
+};
+
+struct RenameRecord {  // RecordType::kRename, and kPublish with an empty name
+  VolumeId volume = 0;
+  std::string name;
+  std::string Encode(cow::RecordType type) const;
+  static Result<RenameRecord> Decode(std::string_view payload);
+};
+
+}  // namespace prism::clone

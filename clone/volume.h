@@ -1,0 +1,61 @@
+// One volume: a tree, its lock, and transactions on it.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <vector>
+
+#include "clone/records.h"
+#include "cow/engine.h"
+#include "cow/volume_map.h"
+#include "fs/base/fair_shared_mutex.h"
+
+namespace prism::clone {
+
+class Catalog;
+
+// THREADS: the VolumeMap methods from any thread. One thread must not have two views or
+// transactions of one volume at a time.
+class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume> {
+ public:
+  Volume(cow::Engine& engine, Catalog& catalog, VolumeRow row);
+
+  std::unique_ptr<cow::ReadView> Read() override;
+  std::unique_ptr<cow::WriteTransaction> Write() override;
+  Status WaitDurable(Lsn lsn) override { return engine_.journal().WaitDurable(lsn); }
+  Lsn LastLsn() override { return last_lsn_.load(std::memory_order_acquire); }
+  cow::VolumeUsage Usage() override;
+  bool read_only() const override { return false; }
+  bool destroyed() const override { return destroyed_.load(std::memory_order_acquire); }
+  std::pair<uint64_t, uint64_t> hash_key() const override { return row_.hash_key; }
+
+  VolumeId id() const { return row_.id; }
+  // What only this volume reaches. Takes the volume's lock.
+  Result<cow::Forest::Exclusive> CountExclusive();
+
+ private:
+  friend class Catalog;
+  friend class VolumeReadView;
+  friend class VolumeTransaction;
+
+  // Applies the mutations. REQUIRES: lock exclusive, gate held, prefaulted; during recovery neither
+  // lock is needed.
+  void Apply(const ChangeRecord& record, Lsn lsn);
+  Status Prefault(const ChangeRecord& record, std::vector<cow::NodePtr>& pins);
+
+  cow::Engine& engine_;
+  Catalog& catalog_;
+  FairSharedMutex mutex_;  // the volume's lock
+  // Changed with mutex_ and the gate held, so either suffices to read. The name, the parent and
+  // `importing` are the catalog's and guarded by its lock.
+  VolumeRow row_;
+  cow::TreeRoot tree_;
+  std::atomic<Lsn> last_lsn_{0};
+  std::atomic<bool> destroyed_{false};
+  bool row_changed_ = false;  // guarded by the catalog's changed_mutex_
+};
+
+}  // namespace prism::clone

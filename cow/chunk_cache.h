@@ -1,0 +1,62 @@
+// Uncompressed chunks by id, in bounded memory; one copy serves all clones. Least recently used
+// goes first. Thread-safe.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+namespace prism::cow {
+
+class ChunkCache {
+ public:
+  using Bytes = std::shared_ptr<const std::string>;
+
+  explicit ChunkCache(uint64_t bytes_max) : shard_bytes_max_(bytes_max / kShards) {}
+
+  Bytes Find(uint64_t id) {
+    Shard& shard = shards_[id % kShards];
+    std::lock_guard lock(shard.mutex);
+    auto it = shard.entries.find(id);
+    if (it == shard.entries.end()) return nullptr;
+    shard.order.splice(shard.order.end(), shard.order, it->second);
+    return it->second->bytes;
+  }
+
+  void Insert(uint64_t id, Bytes bytes) {
+    if (bytes->size() + kOverheadBytes > shard_bytes_max_) return;
+    Shard& shard = shards_[id % kShards];
+    std::lock_guard lock(shard.mutex);
+    if (shard.entries.contains(id)) return;
+    shard.bytes += bytes->size() + kOverheadBytes;
+    shard.order.push_back({id, std::move(bytes)});
+    shard.entries[id] = std::prev(shard.order.end());
+    while (shard.bytes > shard_bytes_max_) {
+      shard.bytes -= shard.order.front().bytes->size() + kOverheadBytes;
+      shard.entries.erase(shard.order.front().id);
+      shard.order.pop_front();
+    }
+  }
+
+ private:
+  static constexpr size_t kShards = 16;
+  static constexpr uint64_t kOverheadBytes = 160;  // of list and map nodes
+  struct Entry {
+    uint64_t id;
+    Bytes bytes;
+  };
+  struct Shard {
+    std::mutex mutex;
+    std::list<Entry> order;
+    std::unordered_map<uint64_t, std::list<Entry>::iterator> entries;
+    uint64_t bytes = 0;
+  };
+  const uint64_t shard_bytes_max_;
+  std::array<Shard, kShards> shards_;
+};
+
+}  // namespace prism::cow

@@ -1,0 +1,102 @@
+#include "cow/chunk_row.h"
+
+#include <lz4.h>
+#include <openssl/evp.h>
+#include <zstd.h>
+
+#include "cow/extent.h"
+#include "fs/base/check.h"
+
+namespace prism::cow {
+namespace {
+
+constexpr int kZstdLevel = 1;
+// Content that does not compress shows it at the start; asking 4 KiB first costs little.
+constexpr size_t kProbeBytes = 4096;
+constexpr size_t kProbeFromBytes = 16384;
+
+std::string CompressWith(Codec codec, const char* data, size_t length) {
+  std::string out;
+  if (codec == Codec::kLz4) {
+    out.resize(static_cast<size_t>(LZ4_compressBound(static_cast<int>(length))));
+    int size = LZ4_compress_default(data, out.data(), static_cast<int>(length),
+                                    static_cast<int>(out.size()));
+    out.resize(size > 0 ? static_cast<size_t>(size) : 0);
+  } else {
+    out.resize(ZSTD_compressBound(length));
+    size_t size = ZSTD_compress(out.data(), out.size(), data, length, kZstdLevel);
+    out.resize(ZSTD_isError(size) ? 0 : size);
+  }
+  return out;
+}
+
+}  // namespace
+
+void ChunkRow::EncodeTo(std::string& out) const {
+  ByteWriter writer(out);
+  writer.PutBytes({reinterpret_cast<const char*>(hash.data()), hash.size()});
+  writer.Put(extent.segment);
+  writer.Put(extent.unit);
+  writer.Put(extent.length_bytes);
+  writer.Put(raw_bytes);
+  writer.Put(codec);
+  writer.Put(checksum);
+  writer.Put(references);
+}
+
+Result<ChunkRow> ChunkRow::Decode(std::string_view bytes) {
+  ByteReader reader(bytes);
+  ChunkRow row;
+  std::string_view hash = reader.GetBytes(row.hash.size());
+  std::copy(hash.begin(), hash.end(), row.hash.begin());
+  row.extent.segment = reader.Get<uint32_t>();
+  row.extent.unit = reader.Get<uint32_t>();
+  row.extent.length_bytes = reader.Get<uint32_t>();
+  row.raw_bytes = reader.Get<uint32_t>();
+  row.codec = reader.Get<Codec>();
+  row.checksum = reader.Get<uint64_t>();
+  row.references = reader.Get<int64_t>();
+  if (!reader.Finished() || row.codec > Codec::kZstd || row.raw_bytes == 0 ||
+      row.raw_bytes > kBlockSize || row.extent.length_bytes == 0 ||
+      row.extent.length_bytes > row.raw_bytes || row.references < 0)
+    return Fail(Err::kCorrupt);
+  return row;
+}
+
+ContentHash HashContent(std::span<const std::byte> data) {
+  ContentHash hash;
+  unsigned length = 0;
+  int ok = EVP_Digest(data.data(), data.size(), hash.data(), &length, EVP_sha256(), nullptr);
+  PRISM_CHECK(ok == 1 && length == hash.size());
+  return hash;
+}
+
+std::string Compress(Codec codec, std::span<const std::byte> data) {
+  if (codec == Codec::kNone || data.size() <= SegmentStore::kUnitBytes) return {};
+  const char* bytes = reinterpret_cast<const char*>(data.data());
+  if (data.size() >= kProbeFromBytes &&
+      CompressWith(Codec::kLz4, bytes, kProbeBytes).size() > kProbeBytes * 15 / 16)
+    return {};
+  std::string out = CompressWith(codec, bytes, data.size());
+  auto units = [](size_t size) {
+    return (size + SegmentStore::kUnitBytes - 1) / SegmentStore::kUnitBytes;
+  };
+  if (units(out.size()) >= units(data.size())) out.clear();
+  return out;
+}
+
+Status Decompress(Codec codec, std::string_view stored, std::span<std::byte> out) {
+  char* to = reinterpret_cast<char*>(out.data());
+  bool ok = false;
+  if (codec == Codec::kLz4) {
+    int size = LZ4_decompress_safe(stored.data(), to, static_cast<int>(stored.size()),
+                                   static_cast<int>(out.size()));
+    ok = size >= 0 && static_cast<size_t>(size) == out.size();
+  } else if (codec == Codec::kZstd) {
+    ok = ZSTD_decompress(to, out.size(), stored.data(), stored.size()) == out.size();
+  }
+  if (!ok) return Fail(Err::kCorrupt);
+  return {};
+}
+
+}  // namespace prism::cow

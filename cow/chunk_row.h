@@ -1,0 +1,38 @@
+// The row of one chunk: where its bytes are, how they verify, how many pieces refer to it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "cow/segment_store.h"
+#include "fs/base/bytes.h"
+
+namespace prism::cow {
+
+using ContentHash = std::array<uint8_t, 32>;  // SHA-256 of the uncompressed bytes
+
+enum class Codec : uint8_t { kNone = 0, kLz4 = 1, kZstd = 2 };  // on disk: never renumber
+
+struct ChunkRow {
+  ContentHash hash{};
+  Extent extent;           // its length is that of the stored bytes
+  uint32_t raw_bytes = 0;  // uncompressed
+  Codec codec = Codec::kNone;
+  uint64_t checksum = 0;   // XXH3-64 of the stored bytes
+  int64_t references = 0;  // as of the last checkpoint
+
+  void EncodeTo(std::string& out) const;
+  static Result<ChunkRow> Decode(std::string_view bytes);
+};
+
+ContentHash HashContent(std::span<const std::byte> data);
+
+// Compressed bytes, or empty if that would not save at least one unit of the medium.
+std::string Compress(Codec codec, std::span<const std::byte> data);
+// Exactly out.size() bytes, or kCorrupt.
+Status Decompress(Codec codec, std::string_view stored, std::span<std::byte> out);
+
+}  // namespace prism::cow

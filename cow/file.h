@@ -1,0 +1,45 @@
+// Files of the store's own media (journal, segments), by descriptor.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "fs/base/failure.h"
+
+namespace prism::cow {
+
+// Owns a descriptor. Errors are logged with the file's name and returned as kIo or kNoSpace.
+class File {
+ public:
+  File() = default;
+  File(File&& other) noexcept
+      : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
+  File& operator=(File&& other) noexcept {
+    std::swap(descriptor_, other.descriptor_);
+    std::swap(path_, other.path_);
+    return *this;
+  }
+  ~File();
+
+  static Result<File> Open(const std::string& path, int flags);  // open(2), mode 0600, O_CLOEXEC
+
+  Status WriteAt(uint64_t offset, std::string_view bytes);
+  // Exactly out.size() bytes; a file that ends before is kCorrupt.
+  Status ReadAt(uint64_t offset, std::span<std::byte> out);
+  Status SyncData();
+  Result<uint64_t> Size() const;
+  bool is_open() const { return descriptor_ >= 0; }
+  int descriptor() const { return descriptor_; }
+
+ private:
+  int descriptor_ = -1;
+  std::string path_;
+};
+
+// Makes creations and removals of files within a directory durable.
+Status SyncDirectory(const std::string& path);
+
+}  // namespace prism::cow

@@ -1,0 +1,18 @@
+// The first byte of every journal record's payload: who reads the rest. On disk: never renumber.
+#pragma once
+
+#include <cstdint>
+
+namespace prism::cow {
+
+enum class RecordType : uint8_t {
+  kChunk = 1,    // a chunk was stored (cow/chunk_table.cc)
+  kChange = 16,  // items of one volume changed (clone/records.h, as all below)
+  kCreate = 17,
+  kClone = 18,
+  kDestroy = 19,
+  kRename = 20,
+  kPublish = 21,
+};
+
+}  // namespace prism::cow

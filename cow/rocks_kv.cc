@@ -1,0 +1,172 @@
+// The only file that includes RocksDB. Which of its features are used, and which are land mines in
+// Debian's 7.8.3 (no DeleteRange, no ingestion, no atomic flush without WAL, no WAL recycling), is
+// written in docs/DESIGN.md.
+#include <rocksdb/cache.h>
+#include <rocksdb/db.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/table.h>
+#include <rocksdb/write_batch.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <vector>
+
+#include "cow/kv.h"
+#include "fs/base/check.h"
+
+namespace prism::cow {
+namespace {
+
+constexpr std::array<const char*, kTableCount> kFamilyNames = {"meta", "volume", "node",
+                                                               "ref",  "chunk",  "fingerprint"};
+
+rocksdb::Slice SliceOf(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
+std::string_view ViewOf(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
+Err ErrOf(const rocksdb::Status& status) {
+  spdlog::error("store: {}", status.ToString());
+  if (status.IsCorruption()) return Err::kCorrupt;
+  if (status.IsNoSpace()) return Err::kNoSpace;
+  return Err::kIo;
+}
+
+rocksdb::ColumnFamilyOptions FamilyOptions(Table table, const RocksOptions& options,
+                                           const std::shared_ptr<rocksdb::Cache>& cache) {
+  rocksdb::BlockBasedTableOptions blocks;
+  blocks.block_cache = cache;
+  blocks.format_version = 5;
+  blocks.cache_index_and_filter_blocks = true;
+  // Absence is the usual answer for these two: a node without a row has one reference, a
+  // fingerprint without a row is new content.
+  if (table == Table::kRef || table == Table::kFingerprint)
+    blocks.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
+  rocksdb::ColumnFamilyOptions family;
+  if (table == Table::kNode) blocks.block_size = 16 * 1024;
+  family.table_factory.reset(rocksdb::NewBlockBasedTableFactory(blocks));
+  family.write_buffer_size =
+      table == Table::kNode ? options.memtable_bytes : options.memtable_bytes / 4;
+  family.compression = table == Table::kNode ? rocksdb::kLZ4Compression : rocksdb::kNoCompression;
+  family.level_compaction_dynamic_level_bytes = true;
+  return family;
+}
+
+class RocksBatch : public KvBatch {
+ public:
+  explicit RocksBatch(const std::vector<rocksdb::ColumnFamilyHandle*>& families)
+      : families_(families) {}
+  void Put(Table table, std::string_view key, std::string_view value) override {
+    Must(batch_.Put(families_[static_cast<size_t>(table)], SliceOf(key), SliceOf(value)));
+  }
+  void Delete(Table table, std::string_view key) override {
+    Must(batch_.Delete(families_[static_cast<size_t>(table)], SliceOf(key)));
+  }
+  uint64_t SizeBytes() const override { return batch_.GetDataSize(); }
+  rocksdb::WriteBatch& batch() { return batch_; }
+
+ private:
+  // Adding to a batch in memory fails only on misuse.
+  static void Must(const rocksdb::Status& status) { PRISM_CHECK(status.ok()); }
+
+  const std::vector<rocksdb::ColumnFamilyHandle*>& families_;
+  rocksdb::WriteBatch batch_;
+};
+
+class RocksKv : public Kv {
+ public:
+  RocksKv(rocksdb::DB* db, std::vector<rocksdb::ColumnFamilyHandle*> families)
+      : db_(db), families_(std::move(families)) {}
+  ~RocksKv() override {
+    for (rocksdb::ColumnFamilyHandle* family : families_)
+      (void)db_->DestroyColumnFamilyHandle(family);
+    rocksdb::Status status = db_->Close();
+    if (!status.ok()) spdlog::error("store: close: {}", status.ToString());
+  }
+
+  Result<bool> Get(Table table, std::string_view key, std::string& value) override {
+    rocksdb::Status status = db_->Get({}, Family(table), SliceOf(key), &value);
+    if (status.ok()) return true;
+    if (status.IsNotFound()) return false;
+    return Fail(ErrOf(status));
+  }
+
+  Status Scan(Table table, FunctionRef<bool(std::string_view, std::string_view)> visitor) override {
+    rocksdb::ReadOptions options;
+    options.fill_cache = false;
+    std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options, Family(table)));
+    for (it->SeekToFirst(); it->Valid(); it->Next())
+      if (!visitor(ViewOf(it->key()), ViewOf(it->value()))) return {};
+    if (!it->status().ok()) return Fail(ErrOf(it->status()));
+    return {};
+  }
+
+  std::unique_ptr<KvBatch> NewBatch() override { return std::make_unique<RocksBatch>(families_); }
+
+  uint64_t SizeBytes() override {
+    uint64_t total = 0;
+    for (const char* property : {"rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"}) {
+      uint64_t value = 0;
+      if (db_->GetAggregatedIntProperty(property, &value)) total += value;
+    }
+    return total;
+  }
+
+  Status Write(KvBatch& batch) override {
+    rocksdb::WriteOptions options;
+    options.sync = true;
+    rocksdb::Status status = db_->Write(options, &static_cast<RocksBatch&>(batch).batch());
+    if (!status.ok()) return Fail(ErrOf(status));
+    return {};
+  }
+
+ private:
+  rocksdb::ColumnFamilyHandle* Family(Table table) { return families_[static_cast<size_t>(table)]; }
+
+  std::unique_ptr<rocksdb::DB> db_;
+  std::vector<rocksdb::ColumnFamilyHandle*> families_;
+};
+
+}  // namespace
+
+std::string IdKey(uint64_t id) {
+  std::string key(8, '\0');
+  for (int i = 7; i >= 0; --i, id >>= 8) key[i] = static_cast<char>(id & 0xff);
+  return key;
+}
+
+uint64_t IdFromKey(std::string_view key) {
+  if (key.size() != 8) return 0;
+  uint64_t id = 0;
+  for (char c : key) id = id << 8 | static_cast<uint8_t>(c);
+  return id;
+}
+
+Outcome<std::unique_ptr<Kv>> OpenRocksKv(const RocksOptions& options) {
+  rocksdb::DBOptions db_options;
+  db_options.create_if_missing = true;
+  db_options.create_missing_column_families = true;
+  db_options.max_background_jobs = 2;
+  db_options.bytes_per_sync = 1 << 20;
+  db_options.wal_bytes_per_sync = 1 << 20;
+  db_options.max_total_wal_size = 4 * options.memtable_bytes;
+  db_options.max_open_files = 512;
+  db_options.keep_log_file_num = 2;
+  db_options.info_log_level = rocksdb::WARN_LEVEL;
+  std::shared_ptr<rocksdb::Cache> cache = rocksdb::NewLRUCache(options.block_cache_bytes);
+  std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+  descriptors.emplace_back(rocksdb::kDefaultColumnFamilyName, rocksdb::ColumnFamilyOptions());
+  for (size_t i = 0; i < kTableCount; ++i)
+    descriptors.emplace_back(kFamilyNames[i], FamilyOptions(static_cast<Table>(i), options, cache));
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* db = nullptr;
+  rocksdb::Status status =
+      rocksdb::DB::Open(db_options, options.directory, descriptors, &handles, &db);
+  if (!status.ok()) {
+    return Explain(status.IsCorruption() ? Err::kCorrupt : Err::kIo,
+                   "cannot open the store in {}: {}", options.directory, status.ToString());
+  }
+  (void)db->DestroyColumnFamilyHandle(handles[0]);  // the default family holds nothing
+  handles.erase(handles.begin());
+  return std::unique_ptr<Kv>(new RocksKv(db, std::move(handles)));
+}
+
+}  // namespace prism::cow

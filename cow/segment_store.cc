@@ -1,0 +1,227 @@
+#include "cow/segment_store.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+
+#include "fs/base/check.h"
+
+namespace prism::cow {
+namespace {
+
+// For the journal's files and the checkpoint's tables, so that a full disk never stops those.
+constexpr uint64_t kReserveBytes = uint64_t{256} << 20;
+constexpr int64_t kFreeCheckInterval_ms = 200;
+
+int64_t NowMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+SegmentStore::SegmentStore(std::string directory) : directory_(std::move(directory)) {
+  std::error_code error;
+  std::filesystem::create_directories(directory_, error);
+  if (error) spdlog::error("segment directory {}: {}", directory_, error.message());
+}
+
+std::string SegmentStore::PathOf(uint32_t segment) const {
+  return fmt::format("{}/{:08}", directory_, segment);
+}
+
+Status SegmentStore::MarkUsed(const Extent& extent) {
+  uint32_t units = UnitsOf(extent.length_bytes);
+  if (extent.segment == 0 || units == 0 || units > kUnits || extent.unit > kUnits - units)
+    return Fail(Err::kCorrupt);
+  std::lock_guard lock(mutex_);
+  Segment& segment = segments_[extent.segment];
+  last_segment_ = std::max(last_segment_, extent.segment);
+  for (uint32_t unit = extent.unit; unit < extent.unit + units; ++unit) {
+    uint64_t bit = uint64_t{1} << (unit % 64);
+    if (segment.bitmap[unit / 64] & bit) return Fail(Err::kCorrupt);
+    segment.bitmap[unit / 64] |= bit;
+  }
+  segment.used += units;
+  used_units_ += units;
+  return {};
+}
+
+void SegmentStore::RemoveUnused() {
+  std::lock_guard lock(mutex_);
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_, error)) {
+    uint64_t number = std::strtoull(entry.path().filename().c_str(), nullptr, 10);
+    if (number == 0 || segments_.contains(static_cast<uint32_t>(number))) continue;
+    std::error_code remove_error;
+    std::filesystem::remove(entry.path(), remove_error);
+    if (remove_error) spdlog::error("remove {}: {}", entry.path().string(), remove_error.message());
+  }
+  if (error) spdlog::error("segment directory {}: {}", directory_, error.message());
+}
+
+Result<Extent> SegmentStore::Write(std::string_view bytes) {
+  PRISM_CHECK(!bytes.empty() && bytes.size() <= kSegmentBytes);
+  if (FreeBytes() < bytes.size()) return Fail(Err::kNoSpace);
+  std::shared_ptr<File> file;
+  Extent extent;
+  {
+    std::lock_guard lock(mutex_);
+    PRISM_ASSIGN(extent, Allocate(static_cast<uint32_t>(bytes.size())));
+    Result<std::shared_ptr<File>> opened = FileOf(extent.segment);
+    if (opened) file = *opened;
+  }
+  Status written =
+      file ? file->WriteAt(uint64_t{extent.unit} * kUnitBytes, bytes) : Status(Fail(Err::kIo));
+  if (!written) {
+    Free(extent);
+    return Fail(written.error());
+  }
+  std::lock_guard lock(mutex_);
+  unsynced_.insert(extent.segment);
+  return extent;
+}
+
+// REQUIRES: mutex_.
+Result<Extent> SegmentStore::Allocate(uint32_t length_bytes) {
+  uint32_t units = UnitsOf(length_bytes);
+  uint32_t unit = 0;
+  for (;;) {
+    if (active_ != 0 && AllocateFrom(segments_[active_], cursor_, units, unit)) break;
+    active_ = NextActive();
+    cursor_ = 0;
+  }
+  cursor_ = unit + units;
+  used_units_ += units;
+  return Extent{active_, unit, length_bytes};
+}
+
+bool SegmentStore::AllocateFrom(Segment& segment, uint32_t from, uint32_t units, uint32_t& found) {
+  uint32_t run = 0;
+  for (uint32_t unit = from; unit < kUnits;) {
+    uint64_t word = segment.bitmap[unit / 64];
+    if (unit % 64 == 0 && word == ~uint64_t{0}) {
+      run = 0;
+      unit += 64;
+      continue;
+    }
+    run = (word >> (unit % 64)) & 1 ? 0 : run + 1;
+    ++unit;
+    if (run < units) continue;
+    found = unit - units;
+    for (uint32_t taken = found; taken < unit; ++taken)
+      segment.bitmap[taken / 64] |= uint64_t{1} << (taken % 64);
+    segment.used += units;
+    return true;
+  }
+  return false;
+}
+
+// The emptiest other segment if at least a quarter of it is free, else a new one: filling holes in
+// nearly full segments would scatter what is written together.
+uint32_t SegmentStore::NextActive() {
+  uint32_t best = 0;
+  uint32_t least_used = kUnits / 4 * 3;
+  for (const auto& [number, segment] : segments_) {
+    if (number == active_ || segment.used >= least_used) continue;
+    best = number;
+    least_used = segment.used;
+  }
+  if (best != 0) return best;
+  segments_[++last_segment_];
+  directory_unsynced_ = true;
+  return last_segment_;
+}
+
+// REQUIRES: mutex_.
+Result<std::shared_ptr<File>> SegmentStore::FileOf(uint32_t segment) {
+  auto it = open_.find(segment);
+  if (it != open_.end()) {
+    open_order_.splice(open_order_.end(), open_order_, it->second.position);
+    return it->second.file;
+  }
+  PRISM_ASSIGN(File file, File::Open(PathOf(segment), O_RDWR | O_CREAT));
+  if (open_.size() >= kOpenFilesMax) {
+    open_.erase(open_order_.front());
+    open_order_.pop_front();
+  }
+  open_order_.push_back(segment);
+  auto shared = std::make_shared<File>(std::move(file));
+  open_[segment] = {shared, std::prev(open_order_.end())};
+  return shared;
+}
+
+Status SegmentStore::Read(const Extent& extent, std::span<std::byte> out) {
+  PRISM_CHECK(out.size() == extent.length_bytes);
+  std::shared_ptr<File> file;
+  {
+    std::lock_guard lock(mutex_);
+    PRISM_ASSIGN(file, FileOf(extent.segment));
+  }
+  return file->ReadAt(uint64_t{extent.unit} * kUnitBytes, out);
+}
+
+void SegmentStore::Free(const Extent& extent) {
+  uint32_t units = UnitsOf(extent.length_bytes);
+  std::lock_guard lock(mutex_);
+  Segment& segment = segments_[extent.segment];
+  for (uint32_t unit = extent.unit; unit < extent.unit + units; ++unit) {
+    uint64_t bit = uint64_t{1} << (unit % 64);
+    PRISM_CHECK(segment.bitmap[unit / 64] & bit);
+    segment.bitmap[unit / 64] &= ~bit;
+  }
+  segment.used -= units;
+  used_units_ -= units;
+  if (segment.used > 0) return;
+  segments_.erase(extent.segment);
+  unsynced_.erase(extent.segment);
+  if (active_ == extent.segment) active_ = 0;
+  auto it = open_.find(extent.segment);
+  if (it != open_.end()) {
+    open_order_.erase(it->second.position);
+    open_.erase(it);
+  }
+  std::string path = PathOf(extent.segment);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    spdlog::error("unlink {}: {}", path, std::strerror(errno));
+}
+
+Status SegmentStore::Sync() {
+  std::lock_guard one_at_a_time(sync_mutex_);
+  std::vector<std::shared_ptr<File>> files;
+  bool directory = false;
+  {
+    std::lock_guard lock(mutex_);
+    for (uint32_t segment : unsynced_) {
+      PRISM_ASSIGN(std::shared_ptr<File> file, FileOf(segment));
+      files.push_back(std::move(file));
+    }
+    unsynced_.clear();
+    std::swap(directory, directory_unsynced_);
+  }
+  for (const auto& file : files) PRISM_TRY(file->SyncData());
+  if (directory) PRISM_TRY(SyncDirectory(directory_));
+  return {};
+}
+
+uint64_t SegmentStore::FreeBytes() {
+  int64_t now_ms = NowMs();
+  if (now_ms - free_checked_ms_.load() < kFreeCheckInterval_ms && free_checked_ms_.load() != 0)
+    return free_bytes_;
+  struct statvfs status;
+  if (::statvfs(directory_.c_str(), &status) != 0) return 0;
+  uint64_t available = uint64_t{status.f_bavail} * status.f_frsize;
+  free_bytes_ = available > kReserveBytes ? available - kReserveBytes : 0;
+  free_checked_ms_ = now_ms;
+  return free_bytes_;
+}
+
+}  // namespace prism::cow

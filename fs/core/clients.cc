@@ -1,0 +1,41 @@
+#include "fs/core/clients.h"
+
+#include <algorithm>
+
+namespace prism::fs {
+
+ClientId Clients::Attach() {
+  std::unique_lock lock(mutex_);
+  clients_.push_back(Client{next_, nullptr});
+  count_.store(static_cast<uint32_t>(clients_.size()), std::memory_order_relaxed);
+  return next_++;
+}
+
+void Clients::Detach(ClientId id) {
+  std::unique_lock lock(mutex_);
+  std::erase_if(clients_, [&](const Client& client) { return client.id == id; });
+  count_.store(static_cast<uint32_t>(clients_.size()), std::memory_order_relaxed);
+}
+
+void Clients::SetListener(ClientId id, EventListener* listener) {
+  std::unique_lock lock(mutex_);
+  for (Client& client : clients_)
+    if (client.id == id) client.listener = listener;
+}
+
+std::vector<ClientId> Clients::All() const {
+  std::shared_lock lock(mutex_);
+  std::vector<ClientId> ids;
+  ids.reserve(clients_.size());
+  for (const Client& client : clients_) ids.push_back(client.id);
+  return ids;
+}
+
+void Clients::Tell(ClientId self, Event::Kind kind, InodeId ino, std::string_view name) {
+  std::shared_lock lock(mutex_);
+  const Event event{kind, ino, std::string(name)};
+  for (const Client& client : clients_)
+    if (client.id != self && client.listener != nullptr) client.listener->OnEvent(event);
+}
+
+}  // namespace prism::fs

@@ -1,0 +1,33 @@
+// The parts of a VolumeCore, for the operations of this folder.
+#pragma once
+
+#include <memory>
+
+#include "fs/core/clients.h"
+#include "fs/core/dir_cookie.h"
+#include "fs/core/file_data.h"
+#include "fs/core/orphans.h"
+#include "fs/core/volume_core.h"
+
+namespace prism::fs {
+
+struct VolumeCore::Impl {
+  Impl(std::shared_ptr<cow::VolumeMap> volume_map, cow::ChunkStore& chunk_store,
+       DirtyBudget& budget, const CoreOptions& core_options)
+      : map(std::move(volume_map)),
+        store(chunk_store),
+        options(core_options),
+        key(map->hash_key()),
+        data(options.volume, *map, store, budget),
+        orphans(*map, data) {}
+
+  const std::shared_ptr<cow::VolumeMap> map;
+  cow::ChunkStore& store;
+  const CoreOptions options;
+  const HashKey key;
+  FileData data;
+  Orphans orphans;
+  Clients clients;
+};
+
+}  // namespace prism::fs

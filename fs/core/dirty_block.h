@@ -1,0 +1,49 @@
+// The bytes of one 64 KiB block of a file that are not yet in the store.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "cow/extent.h"
+
+namespace prism::fs {
+
+// A buffer as large as it needs to be, and which ranges of it are valid.
+// THREADS: the owner locks.
+class DirtyBlock {
+ public:
+  struct Range {
+    uint32_t begin = 0;
+    uint32_t end = 0;
+    bool operator==(const Range&) const = default;
+  };
+
+  // Offsets are within the block. `data` is read exactly once.
+  void Write(uint32_t offset, std::span<const std::byte> data);
+  void WriteZeros(uint32_t begin, uint32_t end);
+  // Copies the valid bytes of [offset, offset + out.size()) over `out`.
+  void CopyTo(uint32_t offset, std::span<std::byte> out) const;
+  bool Covers(uint32_t begin, uint32_t end) const;
+  // Bytes at or beyond `end` are valid no more.
+  void Truncate(uint32_t end);
+  // Adds the valid bytes of `older` where this one has none.
+  void PutUnder(const DirtyBlock& older);
+
+  const std::vector<Range>& ranges() const { return ranges_; }  // ordered, apart from each other
+  bool empty() const { return ranges_.empty(); }
+  uint64_t ValidBytes() const;
+  uint64_t MemoryBytes() const;
+
+ private:
+  void Reserve(uint32_t end);
+  void MarkValid(uint32_t begin, uint32_t end);
+
+  std::unique_ptr<std::byte[]> data_;
+  uint32_t capacity_ = 0;
+  std::vector<Range> ranges_;
+};
+
+}  // namespace prism::fs

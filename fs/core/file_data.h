@@ -1,0 +1,144 @@
+// The bodies of regular files: what waits in memory over what the map holds.
+//
+// Writing copies into the file's state (fs/core/file_state.h) and is seen at once. A flush cuts the
+// waiting bytes into chunks, gives them to the store without holding any view, and commits the
+// pieces together with size and times, so that after a crash a file never has a size without its
+// data. Bodies of at most kInlineMax bytes live in one kInlineData item until they grow.
+//
+// INVARIANTS of what is stored: bytes at or beyond stored_size read as zeros and no extent lies
+// wholly beyond it; stored_used is the sum of the pieces' units (or the inline item's length).
+// THREADS: any.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "cow/volume_map.h"
+#include "fs/base/function_ref.h"
+#include "fs/contract/file_system.h"
+#include "fs/core/block_composer.h"
+#include "fs/core/data_barrier.h"
+#include "fs/core/file_limits.h"
+#include "fs/core/file_state.h"
+#include "fs/core/times.h"
+
+namespace prism::fs {
+
+class FileData {
+ public:
+  // Whether the caller may: sees the merged record. Its error is what the operation returns.
+  using Check = FunctionRef<Status(const cow::ReadView&, const InodeRecord&)>;
+  // Further changes to the record within the operation's last transaction.
+  using Edit = FunctionRef<Status(cow::WriteTransaction&, InodeRecord&)>;
+
+  FileData(VolumeId volume, cow::VolumeMap& map, cow::ChunkStore& store, DirtyBudget& budget)
+      : volume_(volume), map_(map), store_(store), budget_(budget), files_(budget) {}
+
+  // LoadInode, with all that waits in memory laid over it.
+  Result<InodeRecord> Load(const cow::ReadView& view, InodeId ino) const;
+
+  Result<ReadResult> Read(InodeId ino, uint64_t offset, std::span<std::byte> buffer, Check check);
+  // The result says kUnstable; Flush makes more of it.
+  Result<WriteResult> Write(InodeId ino, uint64_t offset, bool append,
+                            std::span<const std::byte> data, Check check);
+
+  // What has been written to this file before the call goes into transactions. A file that is gone
+  // has nothing to flush.
+  Status Flush(InodeId ino);
+  // The same for all files that became dirty at or before `time`, and for times of reading.
+  Status FlushAll(std::chrono::steady_clock::time_point time);
+  // Forgets all that waits for this inode, or for all: they are gone.
+  void Discard(InodeId ino);
+  void DiscardAll();
+
+  Result<Change> SetSize(InodeId ino, uint64_t size, Check check, Edit edit);
+  // Zeros of [from, to): holes, where whole units are. grow: the file ends at `to` at least.
+  Result<Change> Zero(InodeId ino, uint64_t from, uint64_t to, bool grow, Check check, Edit edit);
+  Result<uint64_t> Seek(InodeId ino, uint64_t offset, SeekWhence whence, Check check);
+  // Copies by reference as much of the range as can be; 0: none of it can, copy the bytes instead.
+  Result<uint64_t> Share(InodeId from, uint64_t from_offset, InodeId to, uint64_t to_offset,
+                         uint64_t length, Edit edit);
+
+  // Puts `body` of a new file into its record and the transaction: inline, or as `block`, which
+  // ComposeInitial made of it before.
+  Result<ComposedBlock> ComposeInitial(std::span<const std::byte> body);
+  void PutInitial(cow::WriteTransaction& transaction, InodeRecord& record,
+                  std::span<const std::byte> body, const ComposedBlock& block);
+
+  // Reading it has moved its atime, if relatime says so.
+  void NoteRead(const cow::ReadView& view, const InodeRecord& record);
+  // Something of this file may wait here.
+  bool IsWaiting(InodeId ino) const { return files_.Find(ino) != nullptr; }
+
+  DataBarrier& barrier() { return barrier_; }
+  LazyTimes& lazy_times() { return lazy_times_; }
+  uint64_t dirty_bytes() const { return files_.bytes(); }
+
+ private:
+  struct Batch;
+  using StatePtr = std::shared_ptr<FileState>;
+
+  BlockName NameOfBlock(InodeId ino, uint64_t block) const { return {volume_, ino, block}; }
+
+  // file_data_read.cc
+  Status ReadStored(const cow::ReadView& view, const InodeRecord& record, uint64_t offset,
+                    std::span<std::byte> out) const;
+  Status ReadExtents(const cow::ReadView& view, InodeId ino, uint64_t offset,
+                     std::span<std::byte> out) const;
+  Result<std::vector<cow::Piece>> LoadPieces(const cow::ReadView& view, InodeId ino,
+                                             uint64_t block) const;
+
+  // file_data_write.cc
+  Status MakeRoom(size_t bytes);
+  void CopyIn(FileState& state, uint64_t offset, std::span<const std::byte> data, bool& ragged);
+  Result<Change> NoteWritten(FileState& state, uint64_t end, uint64_t added);
+
+  // file_data_flush.cc. REQUIRES of all: the state's flush_lock.
+  Status FlushLocked(FileState& state);
+  bool TakeBatch(FileState& state, uint64_t last_block, Batch& batch);
+  Status SaveBatch(FileState& state, Batch& batch);
+  Status ReadBatchInputs(FileState& state, Batch& batch);
+  Status ComposeBatch(FileState& state, Batch& batch);
+  Status CommitBatch(FileState& state, Batch& batch);
+  void FinishBatch(FileState& state, bool saved);
+  void DiscardLocked(FileState& state);
+  Status FlushTimes();
+
+  // file_data_cut.cc. REQUIRES of all: flush_lock and data_lock, exclusively.
+  Result<uint64_t> EraseFromEnd(InodeId ino, uint64_t first, uint64_t end, bool shrink);
+  Result<uint64_t> EraseBlocks(cow::WriteTransaction& transaction, InodeId ino, uint64_t first,
+                               uint64_t end);
+  struct Edge;
+  Result<Edge> ComposeEdge(InodeId ino, uint64_t from, uint64_t to, uint64_t size);
+  Status PutEdge(cow::WriteTransaction& transaction, InodeRecord& record, const Edge& edge);
+  Result<Change> ResizeLocked(FileState& state, uint64_t size, bool may_be_unsaved, Edit edit);
+  Result<Change> ShrinkLocked(FileState& state, const InodeRecord& old, uint64_t size, Edit edit);
+  void SetWaitingSize(FileState& state, uint64_t size);
+  Status CommitShrink(FileState& state, cow::WriteTransaction& transaction,
+                      const InodeRecord& record);
+  Result<Change> ZeroLocked(FileState& state, uint64_t from, uint64_t to, bool grow, Edit edit);
+  Status CutInline(cow::WriteTransaction& transaction, InodeRecord& record, uint64_t from,
+                   uint64_t to, bool truncate);
+  // A state whose file has nothing unsaved, both its locks held.
+  struct Quiet;
+  Result<Quiet> LockQuiet(InodeId ino);
+  void RemoveIfClean(FileState& state);
+
+  // file_data_share.cc
+  struct ShareRange;
+  Result<uint64_t> FitRange(ShareRange& range) const;
+  Result<uint64_t> ShareLocked(FileState& target, const ShareRange& range, Edit edit);
+
+  const VolumeId volume_;
+  cow::VolumeMap& map_;
+  cow::ChunkStore& store_;
+  DirtyBudget& budget_;
+  FileTable files_;
+  LazyTimes lazy_times_;
+  DataBarrier barrier_;
+};
+
+}  // namespace prism::fs

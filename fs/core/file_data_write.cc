@@ -1,0 +1,110 @@
+#include <algorithm>
+
+#include "fs/core/file_data.h"
+
+namespace prism::fs {
+namespace {
+
+using cow::kBlockSize;
+
+}  // namespace
+
+Status FileData::MakeRoom(size_t bytes) {
+  // What has been acknowledged must find room too, so it counts as taken.
+  if (store_.FreeBytes() < budget_.bytes() + bytes) return Fail(Err::kNoSpace);
+  return {};
+}
+
+void FileData::CopyIn(FileState& state, uint64_t offset, std::span<const std::byte> data,
+                      bool& ragged) {
+  int64_t charge = 0;
+  while (!data.empty()) {
+    const uint32_t within = static_cast<uint32_t>(offset % kBlockSize);
+    const size_t length = std::min<size_t>(data.size(), kBlockSize - within);
+    auto& block = state.active[offset / kBlockSize];
+    if (block == nullptr) {
+      block = std::make_unique<DirtyBlock>();
+    } else {
+      charge -= static_cast<int64_t>(block->MemoryBytes());
+    }
+    block->Write(within, data.first(length));
+    charge += static_cast<int64_t>(block->MemoryBytes());
+    ragged |= block->ranges().size() > kRangesMax;
+    data = data.subspan(length);
+    offset += length;
+  }
+  files_.Charge(state, charge);
+}
+
+Result<Change> FileData::NoteWritten(FileState& state, uint64_t end, uint64_t added) {
+  auto view = map_.Read();
+  PRISM_ASSIGN(InodeRecord record, Load(*view, state.ino));
+  Change change;
+  change.before = record.attr;
+  const Timespec now = Now();
+  {
+    std::lock_guard lock(state.attr_lock);
+    state.change = change.before.change + 1;
+    state.mtime = state.ctime = now;
+    if (end > change.before.size) {
+      state.has_size = true;
+      state.size = end;
+    }
+    state.unsaved_bytes += added;
+  }
+  state.Overlay(record);
+  change.after = record.attr;
+  return change;
+}
+
+Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, bool append,
+                                    std::span<const std::byte> data, Check check) {
+  if (budget_.Exceeded()) {
+    PRISM_TRY(Flush(ino));
+    if (budget_.Exceeded()) PRISM_TRY(FlushAll(std::chrono::steady_clock::time_point::max()));
+  }
+  PRISM_TRY(MakeRoom(data.size()));
+  WriteResult result;
+  bool ragged = false;
+  {
+    DataBarrier::Pass pass(barrier_);
+    InodeRecord record;
+    {
+      auto view = map_.Read();
+      PRISM_ASSIGN(record, Load(*view, ino));
+      PRISM_TRY(check(*view, record));
+      result.change = Change{record.attr, record.attr};
+    }
+    if (data.empty()) return result;
+    StatePtr state;
+    std::unique_lock<std::shared_mutex> data_lock;
+    do {
+      state = files_.FindOrMake(ino);
+      data_lock = std::unique_lock(state->data_lock);
+    } while (state->dead);
+    if (append) {
+      // Only here, under the lock that every change of size takes, is the end known.
+      auto view = map_.Read();
+      PRISM_ASSIGN(record, Load(*view, ino));
+      offset = record.attr.size;
+    }
+    result.offset = offset;
+    if (offset >= kFileSizeMax) return Fail(Err::kTooLarge);
+    data = data.first(std::min<uint64_t>(data.size(), kFileSizeMax - offset));
+    if (state->active.empty()) state->dirty_since = std::chrono::steady_clock::now();
+    CopyIn(*state, offset, data, ragged);
+    auto change = NoteWritten(*state, offset + data.size(), data.size());
+    if (!change) {
+      // Gone meanwhile, or its record cannot be read: the bytes belong to no file.
+      if (change.error() == Err::kStale) state->active.clear();
+      if (change.error() == Err::kStale && state->flushing.empty()) files_.Remove(*state);
+      return Fail(change.error());
+    }
+    result.change = *change;
+    result.length = static_cast<uint32_t>(data.size());
+  }
+  if (ragged) PRISM_TRY(Flush(ino));
+  return result;
+}
+
+}  // namespace prism::fs

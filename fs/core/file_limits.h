@@ -1,0 +1,22 @@
+// Bounds of the data path.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace prism::fs {
+
+// A file of at most this many bytes is one kInlineData item.
+inline constexpr size_t kInlineMax = 2048;
+
+// Blocks that one transaction of a flush carries: 16 MiB of data.
+inline constexpr size_t kFlushBlocksMax = 256;
+
+// Items that one transaction erases or copies.
+inline constexpr size_t kItemsPerStep = 1000;
+
+// More separate ranges than this in one block are flushed at once, so that a client that writes
+// every other byte does not make lists of them.
+inline constexpr size_t kRangesMax = 256;
+
+}  // namespace prism::fs

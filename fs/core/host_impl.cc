@@ -1,0 +1,264 @@
+#include "fs/core/host_impl.h"
+
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+
+namespace prism::fs {
+namespace {
+
+constexpr std::chrono::milliseconds kTendInterval{200};
+
+cow::Codec CodecOf(Compression compression) {
+  switch (compression) {
+    case Compression::kNone:
+      return cow::Codec::kNone;
+    case Compression::kLz4:
+      return cow::Codec::kLz4;
+    case Compression::kZstd:
+      return cow::Codec::kZstd;
+  }
+  return cow::Codec::kNone;
+}
+
+tl::unexpected<Failure> Failed(Err err, std::string_view what) {
+  return Explain(err, "{} failed ({}): see the server's log", what, NameOf(err));
+}
+
+}  // namespace
+
+Outcome<std::unique_ptr<Host>> Host::Open(const HostOptions& options) {
+  cow::EngineOptions engine;
+  engine.directory = options.directory;
+  engine.codec = CodecOf(options.compression);
+  engine.node_cache_bytes = options.node_cache_bytes;
+  engine.chunk_cache_bytes = options.chunk_cache_bytes;
+  engine.checkpoint_interval_ms = options.checkpoint_interval_ms;
+  PRISM_ASSIGN(std::unique_ptr<clone::Catalog> catalog, clone::Catalog::Open(engine));
+  return std::unique_ptr<Host>(new HostImpl(options, std::move(catalog)));
+}
+
+HostImpl::HostImpl(const HostOptions& options, std::unique_ptr<clone::Catalog> catalog)
+    : options_(options), catalog_(std::move(catalog)), budget_(options.dirty_bytes_max) {
+  background_ = std::thread([this] { RunBackground(); });
+}
+
+HostImpl::~HostImpl() {
+  {
+    std::lock_guard lock(background_mutex_);
+    stopping_ = true;
+  }
+  background_wake_.notify_all();
+  background_.join();
+  if (Status flushed = Flush(); !flushed)
+    spdlog::error("the last flush failed: {}", NameOf(flushed.error()));
+  cores_.clear();
+}
+
+std::shared_ptr<VolumeCore> HostImpl::CoreOf(const std::shared_ptr<clone::Volume>& volume) {
+  std::lock_guard lock(cores_mutex_);
+  std::shared_ptr<VolumeCore>& core = cores_[volume->id()];
+  if (core == nullptr) {
+    CoreOptions options;
+    options.volume = volume->id();
+    options.dirty_age = std::chrono::milliseconds(options_.flush_interval_ms);
+    core = VolumeCore::Open(volume, catalog_->engine().chunks(), budget_, options);
+  }
+  return core;
+}
+
+std::shared_ptr<VolumeCore> HostImpl::OpenCoreOf(VolumeId id) {
+  std::lock_guard lock(cores_mutex_);
+  auto it = cores_.find(id);
+  return it == cores_.end() ? nullptr : it->second;
+}
+
+std::vector<std::pair<VolumeId, std::shared_ptr<VolumeCore>>> HostImpl::Cores() {
+  std::lock_guard lock(cores_mutex_);
+  return {cores_.begin(), cores_.end()};
+}
+
+VolumeInfo HostImpl::InfoOf(const clone::CatalogEntry& entry) {
+  VolumeInfo info;
+  info.id = entry.row.id;
+  info.name = entry.row.name;
+  info.parent = entry.row.parent;
+  info.importing = entry.row.importing;
+  info.created_sec = entry.row.created_sec;
+  info.inodes = entry.row.inodes;
+  info.logical_bytes = entry.row.bytes;
+  if (std::shared_ptr<VolumeCore> core = OpenCoreOf(entry.row.id)) info.attached = core->attached();
+  return info;
+}
+
+// A volume is published when its root directory is there: a crash in between leaves none.
+Outcome<VolumeInfo> HostImpl::Create(std::string_view name, bool importing) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Create(name, true));
+  if (Status formatted = FormatVolume(*entry.volume); !formatted) {
+    (void)catalog_->Destroy({std::string(name)});
+    return Failed(formatted.error(), "making the root directory");
+  }
+  if (!importing) PRISM_TRY(catalog_->Publish(name));
+  return Show(name);
+}
+
+Outcome<void> HostImpl::Publish(std::string_view name) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(name));
+  if (std::shared_ptr<VolumeCore> core = OpenCoreOf(entry.row.id)) {
+    if (Status flushed = core->Flush(); !flushed)
+      return Failed(flushed.error(), "writing the imported files");
+  }
+  return catalog_->Publish(name);
+}
+
+Outcome<std::vector<VolumeInfo>> HostImpl::Clone(std::string_view source,
+                                                 const std::vector<std::string>& targets) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(source));
+  std::shared_ptr<VolumeCore> core = OpenCoreOf(entry.row.id);
+  DataGate gate;  // data that has been acknowledged must be in the tree at the cut
+  if (core != nullptr) {
+    Result<DataGate> locked = core->LockData();
+    if (!locked) return Failed(locked.error(), "writing what the source holds in memory");
+    gate = std::move(*locked);
+  }
+  PRISM_ASSIGN(std::vector<clone::CatalogEntry> entries, catalog_->Clone(source, targets));
+  std::vector<VolumeInfo> infos;
+  for (const clone::CatalogEntry& made : entries) infos.push_back(InfoOf(made));
+  return infos;
+}
+
+Outcome<void> HostImpl::Destroy(const std::vector<std::string>& names) {
+  std::vector<VolumeId> ids;
+  for (const std::string& name : names) {
+    PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(name));
+    ids.push_back(entry.row.id);
+  }
+  PRISM_TRY(catalog_->Destroy(names));
+  std::vector<std::shared_ptr<VolumeCore>> gone;  // destroyed outside of the lock
+  std::lock_guard lock(cores_mutex_);
+  for (VolumeId id : ids) {
+    auto it = cores_.find(id);
+    if (it == cores_.end()) continue;
+    gone.push_back(std::move(it->second));
+    cores_.erase(it);
+  }
+  return {};
+}
+
+Outcome<void> HostImpl::Rename(std::string_view from, std::string_view to) {
+  return catalog_->Rename(from, to);
+}
+
+std::vector<VolumeInfo> HostImpl::List() {
+  std::vector<VolumeInfo> infos;
+  for (const clone::CatalogEntry& entry : catalog_->List()) infos.push_back(InfoOf(entry));
+  return infos;
+}
+
+Outcome<VolumeInfo> HostImpl::Show(std::string_view name) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(name));
+  return InfoOf(entry);
+}
+
+Outcome<ExclusiveUsage> HostImpl::Exclusive(std::string_view name) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(name));
+  cow::Engine& engine = catalog_->engine();
+  Result<ExclusiveUsage> usage = engine.WithoutCheckpoint([&]() -> Result<ExclusiveUsage> {
+    PRISM_ASSIGN(cow::Forest::Exclusive exclusive, entry.volume->CountExclusive());
+    PRISM_ASSIGN(uint64_t chunk_bytes, engine.chunks().ExclusiveBytes(exclusive.chunks));
+    return ExclusiveUsage{chunk_bytes + exclusive.node_bytes, exclusive.node_bytes};
+  });
+  if (!usage) return Failed(usage.error(), "counting");
+  return *usage;
+}
+
+StoreStats HostImpl::Stats() {
+  cow::Engine& engine = catalog_->engine();
+  StoreStats stats;
+  for (const clone::CatalogEntry& entry : catalog_->List()) {
+    ++stats.volumes;
+    stats.logical_bytes += entry.row.bytes;
+  }
+  stats.chunks = engine.chunks().count();
+  stats.unique_bytes = engine.chunks().unique_bytes();
+  stats.stored_bytes = engine.stored_bytes();
+  stats.nodes = engine.nodes().live_count();
+  stats.metadata_bytes = engine.kv().SizeBytes();
+  stats.journal_records = engine.journal().last_lsn();
+  stats.checkpoints = engine.checkpoint_count();
+  stats.free_bytes = engine.chunks().FreeBytes();
+  stats.pending_nodes = engine.dead_count();
+  return stats;
+}
+
+Outcome<std::shared_ptr<FileSystem>> HostImpl::Attach(std::string_view name, bool importing) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(name));
+  if (entry.row.importing && !importing)
+    return Explain(Err::kBusy, "volume \"{}\" is still being imported", name);
+  return CoreOf(entry.volume)->Attach();
+}
+
+Status HostImpl::Flush() {
+  for (const auto& [id, core] : Cores()) PRISM_TRY(core->Flush());
+  cow::Journal& journal = catalog_->engine().journal();
+  return journal.WaitDurable(journal.last_lsn());
+}
+
+Status HostImpl::Checkpoint() { return catalog_->engine().Checkpoint(); }
+
+Status HostImpl::Drain() {
+  for (const auto& [id, core] : Cores()) {
+    for (bool more = true; more;) {
+      PRISM_ASSIGN(more, core->ReapOrphans());
+    }
+  }
+  return catalog_->engine().Drain();
+}
+
+void HostImpl::RunBackground() {
+  ReapAfterStart();
+  auto last_sync = std::chrono::steady_clock::now();
+  std::unique_lock lock(background_mutex_);
+  while (!stopping_) {
+    background_wake_.wait_for(lock, kTendInterval, [this] { return stopping_; });
+    lock.unlock();
+    for (const auto& [id, core] : Cores()) Tend(id, core);
+    auto now = std::chrono::steady_clock::now();
+    if (now - last_sync >= std::chrono::milliseconds(options_.flush_interval_ms)) {
+      cow::Journal& journal = catalog_->engine().journal();
+      (void)journal.WaitDurable(
+          journal.last_lsn());  // a failure is logged, and kept by the journal
+      last_sync = now;
+    }
+    lock.lock();
+  }
+}
+
+void HostImpl::Tend(VolumeId id, const std::shared_ptr<VolumeCore>& core) {
+  if (Status flushed = core->FlushAged(std::chrono::steady_clock::now()); !flushed)
+    spdlog::error("volume {}: data cannot be written ({}) and waits", id, NameOf(flushed.error()));
+  Result<bool> more = core->ReapOrphans();
+  if (!more) {
+    spdlog::error("volume {}: unlinked files cannot be freed ({})", id, NameOf(more.error()));
+    return;
+  }
+  std::lock_guard lock(cores_mutex_);
+  auto it = cores_.find(id);
+  // Two owners: cores_ and our caller. Nobody can attach meanwhile: that takes this lock.
+  if (!*more && it != cores_.end() && core.use_count() == 2 && core->attached() == 0 &&
+      core->dirty_bytes() == 0)
+    cores_.erase(it);
+}
+
+// Files that were open and unlinked when the last run ended.
+void HostImpl::ReapAfterStart() {
+  for (const clone::CatalogEntry& entry : catalog_->List()) {
+    {
+      std::lock_guard lock(background_mutex_);
+      if (stopping_) return;
+    }
+    Tend(entry.row.id, CoreOf(entry.volume));
+  }
+}
+
+}  // namespace prism::fs

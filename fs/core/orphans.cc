@@ -1,0 +1,138 @@
+#include "fs/core/orphans.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+namespace prism::fs {
+namespace {
+
+using cow::EndKey;
+using cow::ItemType;
+using cow::MakeKey;
+
+}  // namespace
+
+void Orphans::Hold(InodeId ino, std::vector<ClientId> holders) {
+  std::lock_guard lock(mutex_);
+  holders_[ino] = std::move(holders);
+}
+
+void Orphans::Unhold(InodeId ino) {
+  std::lock_guard lock(mutex_);
+  holders_.erase(ino);
+}
+
+Status Orphans::Release(ClientId client, InodeId ino) {
+  {
+    std::lock_guard lock(mutex_);
+    auto found = holders_.find(ino);
+    if (found == holders_.end() || std::erase(found->second, client) == 0)
+      return Fail(Err::kInvalid);
+    if (!found->second.empty()) return {};
+    holders_.erase(found);
+  }
+  auto freed = FreeStep(ino);
+  if (!freed || !*freed) {
+    std::lock_guard lock(mutex_);
+    unheld_.push_back(ino);
+  }
+  return {};
+}
+
+void Orphans::Detach(ClientId client) {
+  std::lock_guard lock(mutex_);
+  for (auto at = holders_.begin(); at != holders_.end();) {
+    std::erase(at->second, client);
+    if (at->second.empty()) {
+      unheld_.push_back(at->first);
+      at = holders_.erase(at);
+    } else {
+      ++at;
+    }
+  }
+}
+
+Status Orphans::FindLeftovers() {
+  if (searched_) return {};
+  auto view = map_.Read();
+  std::lock_guard lock(mutex_);
+  PRISM_TRY(view->Scan(MakeKey(ItemType::kOrphan, 0), EndKey(ItemType::kOrphan, kInodeMax),
+                       [&](cow::Key key, std::string_view) {
+                         if (!holders_.contains(key.ino())) unheld_.push_back(key.ino());
+                         return true;
+                       }));
+  searched_ = true;
+  return {};
+}
+
+Result<bool> Orphans::Reap(size_t steps) {
+  if (map_.read_only() || map_.destroyed()) return false;
+  std::lock_guard reap_lock(reap_mutex_);
+  PRISM_TRY(FindLeftovers());
+  for (; steps > 0; --steps) {
+    InodeId ino = 0;
+    {
+      std::lock_guard lock(mutex_);
+      if (unheld_.empty()) return false;
+      ino = unheld_.front();
+    }
+    PRISM_ASSIGN(const bool done, FreeStep(ino));
+    std::lock_guard lock(mutex_);
+    // Release may have added to the back meanwhile; only the reaper takes from the front.
+    if (done) unheld_.pop_front();
+  }
+  std::lock_guard lock(mutex_);
+  return !unheld_.empty();
+}
+
+// One transaction. True: nothing is left of the inode.
+Result<bool> Orphans::FreeStep(InodeId ino) {
+  data_.Discard(ino);
+  auto transaction = map_.Write();
+  const cow::Key orphan_key = MakeKey(ItemType::kOrphan, ino);
+  auto record = LoadInodeEvenDying(*transaction, ino);
+  if (!record || record->attr.nlink > 0) {
+    if (!record && record.error() != Err::kStale) return Fail(record.error());
+    transaction->Erase(orphan_key);
+    PRISM_TRY(transaction->Commit());
+    return true;
+  }
+  const cow::Key first = MakeKey(ItemType::kExtent, ino);
+  cow::Key end = EndKey(ItemType::kExtent, ino);
+  size_t items = 0;
+  uint64_t used = 0;
+  bool more = false;
+  PRISM_TRY(transaction->Scan(first, end, [&](cow::Key key, std::string_view value) {
+    if (items++ == kItemsPerStep) {
+      end = key;
+      more = true;
+      return false;
+    }
+    // What does not decode counts as nothing: it must not keep the inode from going.
+    if (auto pieces = cow::DecodeExtent(value)) used += UsedBytes(*pieces);
+    return true;
+  }));
+  if (items > 0) transaction->EraseRange(first, end);
+  if (more) {
+    record->flags |= kDying;
+    record->stored_used -= std::min(record->stored_used, used);
+    StoreInode(*transaction, *record);
+    transaction->AddUsage(0, -static_cast<int64_t>(used));
+    PRISM_TRY(transaction->Commit());
+    return false;
+  }
+  if ((record->flags & kHasXattrs) != 0)
+    transaction->EraseRange(MakeKey(ItemType::kXattr, ino), EndKey(ItemType::kXattr, ino));
+  if ((record->flags & kHasInlineData) != 0)
+    transaction->Erase(MakeKey(ItemType::kInlineData, ino));
+  if (record->attr.type == FileType::kSymlink)
+    transaction->Erase(MakeKey(ItemType::kSymlink, ino));
+  transaction->Erase(MakeKey(ItemType::kInode, ino));
+  transaction->Erase(orphan_key);
+  transaction->AddUsage(-1, -static_cast<int64_t>(record->stored_used));
+  PRISM_TRY(transaction->Commit());
+  return true;
+}
+
+}  // namespace prism::fs

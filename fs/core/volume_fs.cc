@@ -1,0 +1,102 @@
+#include "fs/core/volume_fs.h"
+
+#include "fs/core/permission.h"
+
+namespace prism::fs {
+
+VolumeFs::VolumeFs(std::shared_ptr<VolumeCore> core, const AttachOptions& options)
+    : core_(std::move(core)),
+      impl_(core_->impl()),
+      durable_metadata_(options.durable_metadata),
+      id_(impl_.clients.Attach()) {}
+
+VolumeFs::~VolumeFs() {
+  impl_.clients.Detach(id_);
+  impl_.orphans.Detach(id_);
+}
+
+void VolumeFs::SetListener(EventListener* listener) { impl_.clients.SetListener(id_, listener); }
+
+Status VolumeFs::Alive() const {
+  if (impl_.map->destroyed()) return Fail(Err::kStale);
+  return {};
+}
+
+Status VolumeFs::Writable() const {
+  PRISM_TRY(Alive());
+  if (impl_.map->read_only()) return Fail(Err::kReadOnly);
+  return {};
+}
+
+Result<InodeRecord> VolumeFs::Load(const cow::ReadView& view, InodeId ino) const {
+  return impl_.data.Load(view, ino);
+}
+
+Result<InodeRecord> VolumeFs::LoadDirectory(const cow::ReadView& view, InodeId ino) const {
+  auto record = Load(view, ino);
+  if (record && record->attr.type != FileType::kDirectory) return Fail(Err::kNotDirectory);
+  return record;
+}
+
+Status VolumeFs::Commit(Transaction transaction, InodeId orphan) {
+  const Result<Lsn> lsn = transaction->Commit();
+  transaction.reset();
+  if (!lsn) {
+    if (orphan != 0) impl_.orphans.Unhold(orphan);
+    return Fail(lsn.error());
+  }
+  if (!durable_metadata_) return {};
+  return impl_.map->WaitDurable(*lsn);
+}
+
+Status VolumeFs::Durable() {
+  if (!durable_metadata_) return {};
+  return impl_.map->WaitDurable(impl_.map->LastLsn());
+}
+
+Status VolumeFs::RequireRegular(const InodeRecord& record) {
+  if (record.attr.type == FileType::kRegular) return {};
+  return Fail(record.attr.type == FileType::kDirectory ? Err::kIsDirectory : Err::kInvalid);
+}
+
+Status VolumeFs::RequireBody(const cow::ReadView& view, const Caller& caller,
+                             const InodeRecord& record, uint32_t want) const {
+  PRISM_TRY(RequireRegular(record));
+  return RequireBodyAccess(view, impl_.key, caller, record, want);
+}
+
+Result<StatfsResult> VolumeFs::Statfs(const Caller&) {
+  PRISM_TRY(Alive());
+  const cow::VolumeUsage usage = impl_.map->Usage();
+  StatfsResult result;
+  result.used_bytes = usage.bytes;
+  result.free_bytes = impl_.store.FreeBytes();
+  result.total_bytes = result.used_bytes + result.free_bytes;
+  result.files = usage.inodes;
+  // Inodes have no table of their own: what a small one needs is taken from the free space.
+  result.free_files = result.free_bytes / 512;
+  return result;
+}
+
+Status VolumeFs::Release(const Caller&, InodeId ino) {
+  PRISM_TRY(Alive());
+  return impl_.orphans.Release(id_, ino);
+}
+
+Status VolumeFs::Fsync(const Caller&, InodeId ino, bool) {
+  PRISM_TRY(Alive());
+  {
+    auto view = impl_.map->Read();
+    PRISM_TRY(LoadInode(*view, ino));
+  }
+  PRISM_TRY(impl_.data.Flush(ino));
+  return impl_.map->WaitDurable(impl_.map->LastLsn());
+}
+
+Status VolumeFs::Sync(const Caller&) {
+  PRISM_TRY(Alive());
+  PRISM_TRY(core_->Flush());
+  return impl_.map->WaitDurable(impl_.map->LastLsn());
+}
+
+}  // namespace prism::fs

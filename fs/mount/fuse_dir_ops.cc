@@ -1,0 +1,127 @@
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <cerrno>
+
+#include "fs/mount/fuse_ops.h"
+#include "fs/mount/fuse_reply.h"
+
+namespace prism::mount {
+namespace {
+
+// The kernel's rename flags (linux/fs.h); the names clash with none of ours.
+constexpr unsigned kKernelNoReplace = 1;
+constexpr unsigned kKernelExchange = 2;
+
+bool TypeOf(mode_t mode, fs::FileType& type) {
+  switch (mode & S_IFMT) {
+    case S_IFREG:
+      type = fs::FileType::kRegular;
+      return true;
+    case S_IFBLK:
+      type = fs::FileType::kBlockDevice;
+      return true;
+    case S_IFCHR:
+      type = fs::FileType::kCharDevice;
+      return true;
+    case S_IFSOCK:
+      type = fs::FileType::kSocket;
+      return true;
+    case S_IFIFO:
+      type = fs::FileType::kFifo;
+      return true;
+    default:
+      return false;
+  }
+}
+
+void Lookup(fuse_req_t req, fuse_ino_t dir, const char* name) {
+  auto found = ContextOf(req).fs.Lookup(CallerOf(req), dir, name);
+  if (found) return ReplyEntry(req, found->attr);
+  if (found.error() == Err::kNoEntry) return ReplyNoEntry(req);
+  ReplyError(req, found.error());
+}
+
+void ReplyCreated(fuse_req_t req, const Result<fs::EntryResult>& result) {
+  if (!result) return ReplyError(req, result.error());
+  ReplyEntry(req, result->attr);
+}
+
+// Also what open(O_CREAT) makes a file with, as CREATE is not implemented. Whether it said O_EXCL is
+// not known here, so a regular file that another mount has just made is ESTALE: the kernel then
+// looks the name up afresh, and opens it, or fails by itself with EEXIST.
+void Mknod(fuse_req_t req, fuse_ino_t dir, const char* name, mode_t mode, dev_t device) {
+  fs::CreateArgs args{.parent = dir, .name = name, .mode = mode & 07777u};
+  if (!TypeOf(mode, args.type)) return ReplyError(req, Err::kInvalid);
+  args.umask = fuse_req_ctx(req)->umask;
+  if (args.type == fs::FileType::kBlockDevice || args.type == fs::FileType::kCharDevice) {
+    args.rdev_major = major(device);
+    args.rdev_minor = minor(device);
+  }
+  auto made = ContextOf(req).fs.Create(CallerOf(req), args);
+  if (!made && made.error() == Err::kExists && args.type == fs::FileType::kRegular)
+    return ReplyError(req, Err::kStale);
+  ReplyCreated(req, made);
+}
+
+void Mkdir(fuse_req_t req, fuse_ino_t dir, const char* name, mode_t mode) {
+  fs::CreateArgs args{.parent = dir, .name = name, .type = fs::FileType::kDirectory};
+  args.mode = mode & 07777;
+  args.umask = fuse_req_ctx(req)->umask;
+  ReplyCreated(req, ContextOf(req).fs.Create(CallerOf(req), args));
+}
+
+void Symlink(fuse_req_t req, const char* target, fuse_ino_t dir, const char* name) {
+  fs::CreateArgs args{.parent = dir, .name = name, .type = fs::FileType::kSymlink};
+  args.mode = 0777;
+  args.symlink_target = target;
+  ReplyCreated(req, ContextOf(req).fs.Create(CallerOf(req), args));
+}
+
+void Link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t dir, const char* name) {
+  ReplyCreated(req, ContextOf(req).fs.Link(CallerOf(req), ino, dir, name));
+}
+
+void ReplyRemoved(fuse_req_t req, const Result<fs::RemoveResult>& result) {
+  if (!result) return ReplyError(req, result.error());
+  if (result->removed.nlink == 0 && IsValidInode(result->removed.ino))
+    ContextOf(req).invalidator.Orphaned(result->removed.ino);
+  fuse_reply_err(req, 0);
+}
+
+void Unlink(fuse_req_t req, fuse_ino_t dir, const char* name) {
+  ReplyRemoved(req, ContextOf(req).fs.Unlink(CallerOf(req), dir, name));
+}
+
+void Rmdir(fuse_req_t req, fuse_ino_t dir, const char* name) {
+  ReplyRemoved(req, ContextOf(req).fs.Rmdir(CallerOf(req), dir, name));
+}
+
+void Rename(fuse_req_t req, fuse_ino_t from, const char* from_name, fuse_ino_t to,
+            const char* to_name, unsigned kernel_flags) {
+  if ((kernel_flags & ~(kKernelNoReplace | kKernelExchange)) != 0)
+    return ReplyError(req, Err::kInvalid);
+  uint32_t flags = fs::kRenameNone;
+  if (kernel_flags & kKernelNoReplace) flags |= fs::kRenameNoReplace;
+  if (kernel_flags & kKernelExchange) flags |= fs::kRenameExchange;
+  auto result = ContextOf(req).fs.Rename(CallerOf(req), from, from_name, to, to_name, flags);
+  if (!result) return ReplyError(req, result.error());
+  if (result->replaced && result->replaced->nlink == 0 && IsValidInode(result->replaced->ino))
+    ContextOf(req).invalidator.Orphaned(result->replaced->ino);
+  fuse_reply_err(req, 0);
+}
+
+}  // namespace
+
+void InstallDirOps(fuse_lowlevel_ops& ops) {
+  ops.lookup = Lookup;
+  ops.mknod = Mknod;
+  ops.mkdir = Mkdir;
+  ops.symlink = Symlink;
+  ops.link = Link;
+  ops.unlink = Unlink;
+  ops.rmdir = Rmdir;
+  ops.rename = Rename;
+}
+
+}  // namespace prism::mount

@@ -1,0 +1,40 @@
+// The operations that libfuse calls, by group: each Install fills in its members of the table.
+// Internal to fs/mount.
+//
+// Every handler runs on a Worker's thread, answers its request exactly once before it returns, and
+// leaves permission to the kernel (default_permissions), so Caller::check_permission is off.
+// open and opendir answer ENOSYS, and what is in no group is answered ENOSYS by libfuse; the kernel
+// remembers that, so that open, close and the like cost no round trip (README.md, "Absent").
+#pragma once
+
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+
+#include <functional>
+
+#include "fs/contract/file_system.h"
+#include "fs/mount/invalidator.h"
+#include "fs/mount/lookup_table.h"
+
+namespace prism::mount {
+
+// What handlers work with: the userdata of the session. All outlives the session's threads.
+struct MountContext {
+  fs::FileSystem& fs;
+  LookupTable& lookups;
+  Invalidator& invalidator;
+  // How long the kernel may believe what it was told, in seconds. Long, because the server tells
+  // about foreign changes.
+  double attr_timeout_s = 0;
+  double entry_timeout_s = 0;
+  // INIT: agrees with the kernel on features.
+  std::function<void(fuse_conn_info&)> on_init;
+};
+
+void InstallMetaOps(fuse_lowlevel_ops& ops);   // attributes, symlink targets, statfs, forget
+void InstallDirOps(fuse_lowlevel_ops& ops);    // names: lookup, create, link, unlink, rename
+void InstallListOps(fuse_lowlevel_ops& ops);   // readdir, readdirplus
+void InstallFileOps(fuse_lowlevel_ops& ops);   // data
+void InstallXattrOps(fuse_lowlevel_ops& ops);
+
+}  // namespace prism::mount

@@ -1,0 +1,22 @@
+// prismd's command line.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "fs/core/host.h"
+
+namespace prism::server {
+
+struct Options {
+  fs::HostOptions host;
+  std::string control_path = "/run/prism/control.sock";
+  std::string nfs_address;
+  std::string log_level = "info";
+  unsigned workers = 8;  // threads that serve lanes
+};
+
+// Nothing: the process is to end with exit_code (help was shown, or the usage was wrong).
+std::optional<Options> ParseOptions(int argc, const char* const* argv, int& exit_code);
+
+}  // namespace prism::server

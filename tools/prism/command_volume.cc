@@ -1,0 +1,192 @@
+// The verbs that are one question to the server.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "tools/prism/command.h"
+#include "tools/prism/control_client.h"
+#include "tools/prism/format.h"
+
+namespace prism::tool {
+namespace {
+
+using nlohmann::json;
+
+// One exchange on a connection of its own.
+Outcome<Reply> Ask(const CommonOptions& common, std::string_view verb,
+                   json request = json::object()) {
+  PRISM_ASSIGN(ControlClient client, ControlClient::Connect(common.control_path));
+  return client.Call(verb, std::move(request));
+}
+
+CommandResult ResultOf(const Reply& reply, std::string text) {
+  CommandResult result;
+  result.json = {{"ok", true},
+                 {"result", reply.result},
+                 {"server_us", reply.server_us},
+                 {"took_us", reply.took_us}};
+  result.text = std::move(text);
+  return result;
+}
+
+std::string Took(const Reply& reply) {
+  return fmt::format("in {} (in the server: {})", Seconds(reply.took_us / 1e6),
+                     Seconds(reply.server_us / 1e6));
+}
+
+Outcome<CommandResult> Ping(const CommonOptions& common) {
+  PRISM_ASSIGN(Reply reply, Ask(common, "ping"));
+  return ResultOf(reply, fmt::format("{} answers {}\n", common.control_path, Took(reply)));
+}
+
+Outcome<CommandResult> Create(const CommonOptions& common, const std::string& name) {
+  PRISM_ASSIGN(Reply reply, Ask(common, "create", {{"name", name}}));
+  return ResultOf(reply, fmt::format("created {} {}\n", name, Took(reply)));
+}
+
+Outcome<CommandResult> Clone(const CommonOptions& common, const std::string& source,
+                             const std::vector<std::string>& targets) {
+  PRISM_ASSIGN(Reply reply, Ask(common, "clone", {{"source", source}, {"targets", targets}}));
+  const std::string what = targets.size() <= 5 ? fmt::format("{}", fmt::join(targets, ", "))
+                                               : Count(targets.size()) + " volumes";
+  return ResultOf(reply, fmt::format("cloned {} to {} {}\n", source, what, Took(reply)));
+}
+
+Outcome<CommandResult> Destroy(const CommonOptions& common, const std::vector<std::string>& names) {
+  PRISM_ASSIGN(Reply reply, Ask(common, "destroy", {{"names", names}}));
+  return ResultOf(reply, fmt::format("destroyed {} {}; the space comes back in the background\n",
+                                     fmt::join(names, ", "), Took(reply)));
+}
+
+Outcome<CommandResult> Rename(const CommonOptions& common, const std::string& from,
+                              const std::string& to) {
+  PRISM_ASSIGN(Reply reply, Ask(common, "rename", {{"from", from}, {"to", to}}));
+  return ResultOf(reply, fmt::format("renamed {} to {} {}\n", from, to, Took(reply)));
+}
+
+Outcome<CommandResult> List(const CommonOptions& common) {
+  PRISM_ASSIGN(Reply reply, Ask(common, "list"));
+  Table table({{"NAME"}, {"FROM"}, {"FILES", true}, {"SIZE", true}, {"USERS", true}, {"CREATED"}});
+  for (const json& volume : reply.result) {
+    if (!volume.is_object()) continue;
+    std::string name = Printable(TextIn(volume, "name"));
+    if (FlagIn(volume, "importing")) name += " (importing)";
+    const std::string parent = Printable(TextIn(volume, "parent"));
+    table.Add({std::move(name), parent.empty() ? "-" : parent, Count(NumberIn(volume, "inodes")),
+               Bytes(NumberIn(volume, "logical_bytes")), Count(NumberIn(volume, "attached")),
+               LocalTime(static_cast<int64_t>(NumberIn(volume, "created_sec")))});
+  }
+  return ResultOf(reply, table.empty() ? "no volumes: import or create one\n" : table.Format());
+}
+
+Outcome<CommandResult> Show(const CommonOptions& common, const std::string& name) {
+  PRISM_ASSIGN(Reply reply, Ask(common, "show", {{"name", name}, {"exclusive", true}}));
+  const json& volume = reply.result;
+  const std::string parent = Printable(TextIn(volume, "parent"));
+  Table table({{"volume"}, {Printable(TextIn(volume, "name"))}});
+  table.Add({"id", std::to_string(NumberIn(volume, "id"))});
+  table.Add({"cloned from", parent.empty() ? "-" : parent});
+  table.Add({"created", LocalTime(static_cast<int64_t>(NumberIn(volume, "created_sec")))});
+  table.Add({"state", FlagIn(volume, "importing") ? "importing" : "ready"});
+  table.Add({"users", Count(NumberIn(volume, "attached"))});
+  table.Add({"files", Count(NumberIn(volume, "inodes"))});
+  table.Add({"size", Bytes(NumberIn(volume, "logical_bytes"))});
+  table.Add({"held alone",
+             fmt::format("{} (of that, metadata: {})", Bytes(NumberIn(volume, "exclusive_bytes")),
+                         Bytes(NumberIn(volume, "exclusive_metadata_bytes")))});
+  return ResultOf(reply, table.Format());
+}
+
+std::string Times(uint64_t whole, uint64_t part) {
+  return part == 0 ? "-" : fmt::format("{:.2f} x", static_cast<double>(whole) / part);
+}
+
+Outcome<CommandResult> Stat(const CommonOptions& common) {
+  PRISM_ASSIGN(Reply reply, Ask(common, "stat"));
+  const json& stats = reply.result;
+  const uint64_t logical = NumberIn(stats, "logical_bytes");
+  const uint64_t unique = NumberIn(stats, "unique_bytes");
+  const uint64_t stored = NumberIn(stats, "stored_bytes");
+  Table table({{"store"}, {"", true}});
+  table.Add({"volumes", Count(NumberIn(stats, "volumes"))});
+  table.Add({"logical (each volume counted whole)", Bytes(logical)});
+  table.Add({"unique (after clones and deduplication)", Bytes(unique)});
+  table.Add({"stored (after compression)", Bytes(stored)});
+  table.Add({"metadata", Bytes(NumberIn(stats, "metadata_bytes"))});
+  table.Add({"shared: logical / unique", Times(logical, unique)});
+  table.Add({"compressed: unique / stored", Times(unique, stored)});
+  table.Add({"chunks", Count(NumberIn(stats, "chunks"))});
+  table.Add({"tree nodes", Count(NumberIn(stats, "nodes"))});
+  table.Add({"nodes still to be reclaimed", Count(NumberIn(stats, "pending_nodes"))});
+  table.Add({"journal records since start", Count(NumberIn(stats, "journal_records"))});
+  table.Add({"checkpoints since start", Count(NumberIn(stats, "checkpoints"))});
+  table.Add({"free in the store", Bytes(NumberIn(stats, "free_bytes"))});
+  return ResultOf(reply, table.Format());
+}
+
+Outcome<CommandResult> Lanes(const CommonOptions& common) {
+  PRISM_ASSIGN(Reply reply, Ask(common, "lanes"));
+  Table table({{"LANE", true},
+               {"VOLUME"},
+               {"PID", true},
+               {"CALLS", true},
+               {"ERRORS", true},
+               {"READ", true},
+               {"WRITTEN", true},
+               {"SINCE"}});
+  for (const json& lane : reply.result) {
+    if (!lane.is_object()) continue;
+    table.Add({std::to_string(NumberIn(lane, "id")), Printable(TextIn(lane, "volume")),
+               std::to_string(NumberIn(lane, "pid")), Count(NumberIn(lane, "calls")),
+               Count(NumberIn(lane, "errors")), Bytes(NumberIn(lane, "read_bytes")),
+               Bytes(NumberIn(lane, "written_bytes")),
+               LocalTime(static_cast<int64_t>(NumberIn(lane, "connected_sec")))});
+  }
+  return ResultOf(reply, table.empty() ? "nobody is attached\n" : table.Format());
+}
+
+}  // namespace
+
+void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) {
+  struct Names {
+    std::string first, second;
+    std::vector<std::string> many;
+  };
+  auto names = std::make_shared<Names>();
+  auto add = [&](const char* verb, const char* help, auto run) {
+    CLI::App* sub = app.add_subcommand(verb, help);
+    sub->callback([&chosen, &common, names, run] {
+      chosen = [&common, names, run] { return run(common, *names); };
+    });
+    return sub;
+  };
+
+  add("create", "make an empty volume",
+      [](auto& common, Names& n) { return Create(common, n.first); })
+      ->add_option("NAME", names->first, "[A-Za-z0-9._-], up to 128 characters")
+      ->required();
+  CLI::App* clone = add("clone", "copy a volume, as it is at this instant, to one or more new ones",
+                        [](auto& common, Names& n) { return Clone(common, n.first, n.many); });
+  clone->add_option("SOURCE", names->first, "may be in use")->required();
+  clone->add_option("TARGET", names->many, "all are made, or none")->required();
+  add("list", "all volumes", [](auto& common, Names&) { return List(common); });
+  add("show", "one volume, and what it holds alone",
+      [](auto& common, Names& n) { return Show(common, n.first); })
+      ->add_option("NAME", names->first)
+      ->required();
+  add("destroy", "remove volumes at once, in use or not",
+      [](auto& common, Names& n) { return Destroy(common, n.many); })
+      ->add_option("NAME", names->many, "all are removed, or none")
+      ->required();
+  CLI::App* rename = add("rename", "give a volume another name",
+                         [](auto& common, Names& n) { return Rename(common, n.first, n.second); });
+  rename->add_option("FROM", names->first)->required();
+  rename->add_option("TO", names->second)->required();
+  add("stat", "the whole store: logical, deduplicated and compressed bytes",
+      [](auto& common, Names&) { return Stat(common); });
+  add("lanes", "who is attached to which volume",
+      [](auto& common, Names&) { return Lanes(common); });
+  add("ping", "whether the server answers", [](auto& common, Names&) { return Ping(common); });
+}
+
+}  // namespace prism::tool

@@ -1,0 +1,3 @@
+#include "tools/prism/command.h"
+
+int main(int argc, char** argv) { return prism::tool::RunCommandLine(argc, argv); }

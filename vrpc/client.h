@@ -1,0 +1,103 @@
+// The client's end of a lane: a volume of a server in another process, as a fs::FileSystem.
+//
+// THREADS: any number. Each call borrows one of the lane's queues; when all are busy it waits for
+// one. A call waits for its reply by polling briefly where replies of its kind come fast, then
+// asleep.
+// DEATH: when the server or the lane goes, every pending and later call returns kDisconnected
+// promptly. Whether a pending call took place is then unknown. A Client does not reconnect: make a
+// new one.
+// FORK: connect after forking into the background; the thread inside does not survive fork().
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "fs/base/failure.h"
+#include "fs/contract/file_system.h"
+
+namespace prism::vrpc {
+
+class Channel;
+
+struct ConnectOptions {
+  std::string volume;
+  bool importing = false;       // to fill an import that is not published yet
+  uint32_t timeout_ms = 10000;  // for connecting and the handshake
+  uint32_t queues = 0;          // calls that can be under way; 0: as many as the server gives
+  uint32_t spin_us_max = 50;    // longest polling for a reply before sleeping; 0: never
+};
+
+class Client final : public fs::FileSystem {
+ public:
+  // lane_path: see LanePathFor. Errors: kDisconnected (no server there), kTimedOut, kProtocol
+  // (not a Prism server, or none of this version), and the server's own refusal, in its words.
+  static Outcome<std::shared_ptr<Client>> Connect(const std::string& lane_path,
+                                                  const ConnectOptions& options);
+  // REQUIRES: no call under way. May run within the disconnect callback.
+  ~Client() override;
+
+  // Called once, from an internal thread, when the server or the lane has gone by itself (not by
+  // Disconnect or destruction); at once, on this thread, when it already has. It may destroy this
+  // object; it must not wait for other calls of it, other than those that then fail.
+  void SetDisconnectCallback(std::function<void()> callback);
+  bool connected() const;
+  // Ends the lane from this side: pending and later calls return kDisconnected.
+  void Disconnect();
+
+  // Does nothing, on the server: a measure of the channel.
+  Status Null();
+
+  void SetListener(fs::EventListener* listener) override;
+  Result<fs::StatfsResult> Statfs(const fs::Caller& caller) override;
+  Result<fs::EntryResult> Lookup(const fs::Caller& caller, InodeId dir,
+                                 std::string_view name) override;
+  Result<fs::Attr> Getattr(const fs::Caller& caller, InodeId ino) override;
+  Result<fs::Change> Setattr(const fs::Caller& caller, InodeId ino,
+                             const fs::SetAttr& changes) override;
+  Result<uint32_t> Access(const fs::Caller& caller, InodeId ino, uint32_t mask) override;
+  Result<std::string> Readlink(const fs::Caller& caller, InodeId ino) override;
+  Result<fs::ReadResult> Read(const fs::Caller& caller, InodeId ino, uint64_t offset,
+                              std::span<std::byte> buffer) override;
+  Result<fs::WriteResult> Write(const fs::Caller& caller, const fs::WriteArgs& args) override;
+  Result<fs::EntryResult> Create(const fs::Caller& caller, const fs::CreateArgs& args) override;
+  Result<fs::EntryResult> Link(const fs::Caller& caller, InodeId ino, InodeId dir,
+                               std::string_view name) override;
+  Result<fs::RemoveResult> Unlink(const fs::Caller& caller, InodeId dir,
+                                  std::string_view name) override;
+  Result<fs::RemoveResult> Rmdir(const fs::Caller& caller, InodeId dir,
+                                 std::string_view name) override;
+  Result<fs::RenameResult> Rename(const fs::Caller& caller, InodeId from_dir,
+                                  std::string_view from_name, InodeId to_dir,
+                                  std::string_view to_name, uint32_t flags) override;
+  // The visitor runs on the caller's thread, on a private copy of a batch of entries, while no
+  // queue is held.
+  Result<fs::ReaddirResult> Readdir(const fs::Caller& caller, InodeId dir, uint64_t cookie,
+                                    bool with_attr,
+                                    FunctionRef<bool(const fs::DirEntry&)> visitor) override;
+  Status Fsync(const fs::Caller& caller, InodeId ino, bool data_only) override;
+  Status Sync(const fs::Caller& caller) override;
+  Result<std::string> Getxattr(const fs::Caller& caller, InodeId ino,
+                               std::string_view name) override;
+  Status Setxattr(const fs::Caller& caller, InodeId ino, std::string_view name,
+                  std::string_view value, fs::XattrMode mode) override;
+  Result<std::vector<std::string>> Listxattr(const fs::Caller& caller, InodeId ino) override;
+  Status Removexattr(const fs::Caller& caller, InodeId ino, std::string_view name) override;
+  Result<fs::Change> Fallocate(const fs::Caller& caller, InodeId ino, fs::FallocateMode mode,
+                               uint64_t offset, uint64_t length) override;
+  Result<uint64_t> Seek(const fs::Caller& caller, InodeId ino, uint64_t offset,
+                        fs::SeekWhence whence) override;
+  Result<uint64_t> CopyRange(const fs::Caller& caller, InodeId from, uint64_t from_offset,
+                             InodeId to, uint64_t to_offset, uint64_t length) override;
+  Status Release(const fs::Caller& caller, InodeId ino) override;
+
+ private:
+  explicit Client(std::shared_ptr<Channel> channel);
+
+  std::shared_ptr<Channel> channel_;
+  std::thread watcher_;  // waits for events and for the end of the lane
+};
+
+}  // namespace prism::vrpc

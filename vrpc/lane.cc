@@ -1,0 +1,255 @@
+#include "vrpc/lane.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+
+#include "fs/base/check.h"
+#include "vrpc/doorbell.h"
+
+namespace prism::vrpc {
+namespace {
+
+constexpr size_t kOrphansMax = 65536;  // beyond, the client releases them by disconnecting
+constexpr size_t kScratchKept = 256 * 1024;  // bytes a worker keeps between requests
+
+// The peer's header and groups; the rest of the message is the operation's.
+bool ParseHeader(std::string_view message, RequestHeader& header, Workspace& workspace,
+                 std::string_view& body) {
+  std::memcpy(&header, message.data(), sizeof header);
+  message.remove_prefix(sizeof header);
+  if (header.groups > fs::kGroupsMax || header.check_permission > 1) return false;
+  size_t groups_bytes = header.groups * sizeof(uint32_t);
+  if (message.size() < groups_bytes) return false;
+  std::memcpy(workspace.groups, message.data(), groups_bytes);
+  body = message.substr(groups_bytes);
+  return true;
+}
+
+}  // namespace
+
+Outcome<std::shared_ptr<Lane>> Lane::Create(Origin origin, const Geometry& geometry,
+                                            std::shared_ptr<fs::FileSystem> fs, UniqueFd socket,
+                                            uint64_t spin_max_ns) {
+  PRISM_ASSIGN(Segment segment, Segment::Create(geometry));
+  LaneFds fds;
+  PRISM_ASSIGN(fds.notify, MakeDoorbell());
+  for (uint32_t i = 0; i < geometry.queues; ++i) {
+    PRISM_ASSIGN(UniqueFd doorbell, MakeDoorbell());
+    PRISM_ASSIGN(UniqueFd completion, MakeDoorbell());
+    fds.doorbells.push_back(std::move(doorbell));
+    fds.completions.push_back(std::move(completion));
+  }
+  return std::shared_ptr<Lane>(new Lane(std::move(origin), std::move(segment), std::move(fds),
+                                        std::move(fs), std::move(socket), spin_max_ns));
+}
+
+Lane::Lane(Origin origin, Segment segment, LaneFds fds, std::shared_ptr<fs::FileSystem> fs,
+           UniqueFd socket, uint64_t spin_max_ns)
+    : origin_(std::move(origin)),
+      connected_sec_(std::time(nullptr)),
+      socket_(std::move(socket)),
+      spin_max_ns_(spin_max_ns),
+      segment_(std::move(segment)),
+      fds_(std::move(fds)),
+      fs_(std::move(fs)) {
+  const Geometry& geometry = segment_.geometry();
+  for (uint32_t i = 0; i < geometry.queues; ++i) {
+    QueueControl* control = segment_.queue(i);
+    auto queue = std::make_unique<Queue>();
+    // It sleeps until a worker is told otherwise.
+    Shared(control->submission.sleeps).store(1, std::memory_order_relaxed);
+    queue->submissions = {&control->submission, segment_.submissions(i), geometry.ring_entries};
+    queue->completions = {&control->completion, segment_.completions(i), geometry.ring_entries};
+    queues_.push_back(std::move(queue));
+  }
+  events_ = {&segment_.event_control()->ring, segment_.event_slots(), geometry.events};
+  fs_->SetListener(this);
+}
+
+Lane::~Lane() {
+  fs_->SetListener(nullptr);
+  fs_.reset();
+  // A peer may have filled a counter to block whoever rings: nobody may stay there.
+  TryClear(fds_.notify.get());
+  for (const UniqueFd& fd : fds_.completions) TryClear(fd.get());
+}
+
+LaneInfo Lane::Info() const {
+  LaneInfo info{.id = origin_.id,
+                .volume = origin_.volume,
+                .importing = origin_.importing,
+                .pid = origin_.peer.pid,
+                .uid = origin_.peer.uid,
+                .connected_sec = connected_sec_};
+  for (const auto& queue : queues_) {
+    info.calls += queue->calls.load(std::memory_order_relaxed);
+    info.errors += queue->errors.load(std::memory_order_relaxed);
+    info.read_bytes += queue->read_bytes.load(std::memory_order_relaxed);
+    info.written_bytes += queue->written_bytes.load(std::memory_order_relaxed);
+  }
+  return info;
+}
+
+void Lane::Fail(const std::string& reason) {
+  if (Close())
+    spdlog::warn("lane {} (volume '{}', pid {}) is dropped: {}", origin_.id, origin_.volume,
+                 origin_.peer.pid, reason);
+}
+
+bool Lane::Close() {
+  if (dead_.exchange(true)) return false;
+  ::shutdown(socket_.get(), SHUT_RDWR);
+  return true;
+}
+
+bool Lane::CheckEntry(const SubmissionEntry& entry) {
+  const Geometry& geometry = segment_.geometry();
+  if (entry.slot >= geometry.slots) {
+    Fail(fmt::format("slot {} of {}", entry.slot, geometry.slots));
+  } else if (entry.message_bytes < sizeof(RequestHeader) ||
+             entry.message_bytes > geometry.message_bytes) {
+    Fail(fmt::format("a message of {} bytes", entry.message_bytes));
+  } else if (entry.payload_bytes > geometry.payload_bytes) {
+    Fail(fmt::format("a payload of {} bytes", entry.payload_bytes));
+  } else {
+    return true;
+  }
+  return false;
+}
+
+Lane::Served Lane::ServeNext(uint32_t index, Workspace& workspace) {
+  if (dead()) return Served::kDead;
+  Queue& queue = *queues_[index];
+  SubmissionEntry entry;
+  Look look = queue.submissions.Pop(entry);
+  if (look == Look::kNothing) return Served::kNothing;
+  if (look == Look::kBroken) {
+    Fail("its submission ring claims more entries than it has");
+    return Served::kDead;
+  }
+  if (!CheckEntry(entry)) return Served::kDead;
+  uint64_t start_ns = NowNs();
+  if (has_orphans_.load(std::memory_order_relaxed)) TellOrphans();
+
+  std::span<std::byte> message = segment_.message(index, entry.slot);
+  workspace.request.resize(entry.message_bytes);
+  FetchOnce(workspace.request.data(), message.data(), entry.message_bytes);
+  workspace.reply.assign(sizeof(ReplyHeader), '\0');
+  workspace.scratch.clear();
+  ServeContext context{.fs = *fs_,
+                       .caller = {},
+                       .body = {},
+                       .payload = segment_.payload(index, entry.slot),
+                       .payload_bytes = entry.payload_bytes,
+                       .reply = workspace.reply,
+                       .scratch = workspace.scratch};
+  ReplyHeader header{};
+  std::memcpy(&header.id, workspace.request.data(), sizeof header.id);
+  uint16_t op = 0;
+  Err error = Run(workspace, context, op);
+  if (error != Err::kOk) {
+    workspace.reply.resize(sizeof header);
+    context.reply_payload_bytes = 0;
+  }
+  header.error = static_cast<uint8_t>(error);
+  std::memcpy(workspace.reply.data(), &header, sizeof header);
+  PRISM_CHECK(workspace.reply.size() <= message.size());
+  std::memcpy(message.data(), workspace.reply.data(), workspace.reply.size());
+  Count(queue, op, error, entry.payload_bytes, context.reply_payload_bytes);
+  if (workspace.scratch.capacity() > kScratchKept) std::string().swap(workspace.scratch);
+
+  uint64_t service_ns = NowNs() - start_ns;
+  CompletionEntry completion{
+      .slot = entry.slot,
+      .message_bytes = static_cast<uint32_t>(workspace.reply.size()),
+      .payload_bytes = context.reply_payload_bytes,
+      .service_ns = static_cast<uint32_t>(std::min<uint64_t>(service_ns, UINT32_MAX))};
+  queue.gaps.Learn(entry.gap_ns, spin_max_ns_);
+  return Reply(index, completion) ? Served::kRequest : Served::kDead;
+}
+
+Err Lane::Run(Workspace& workspace, ServeContext& context, uint16_t& op) {
+  RequestHeader header;
+  if (!ParseHeader(workspace.request, header, workspace, context.body)) return Err::kProtocol;
+  op = header.op;
+  const OperationRow* row = FindOperation(header.op);
+  if (row == nullptr) return Err::kNotSupported;
+  context.caller = {.uid = header.uid,
+                    .gid = header.gid,
+                    .groups = {workspace.groups, header.groups},
+                    .check_permission = header.check_permission != 0};
+  return row->serve(context);
+}
+
+bool Lane::Reply(uint32_t index, const CompletionEntry& completion) {
+  Queue& queue = *queues_[index];
+  // A full ring means more requests under way than the ring allows.
+  if (queue.completions.Push(completion) != Look::kEntry) {
+    Fail("it does not take its completions");
+    return false;
+  }
+  if (queue.completions.ConsumerSleeps()) RingUnlessRung(fds_.completions[index].get());
+  return true;
+}
+
+void Lane::Count(Queue& queue, uint16_t op, Err error, uint32_t in_bytes, uint32_t out_bytes) {
+  auto add = [](std::atomic<uint64_t>& counter, uint64_t value) {
+    counter.store(counter.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
+  };
+  add(queue.calls, 1);
+  if (error != Err::kOk) {
+    add(queue.errors, 1);
+  } else if (op == static_cast<uint16_t>(Op::kRead)) {
+    add(queue.read_bytes, out_bytes);
+  } else if (op == static_cast<uint16_t>(Op::kWrite) || op == static_cast<uint16_t>(Op::kCreate)) {
+    add(queue.written_bytes, in_bytes);
+  }
+}
+
+// True: it is in the ring, or the lane is over and nobody cares.
+bool Lane::Tell(const fs::Event& event) {
+  PRISM_CHECK(event.name.size() <= fs::kNameMax);
+  EventSlot slot{};
+  slot.ino = event.ino;
+  slot.kind = static_cast<uint8_t>(event.kind);
+  slot.name_bytes = static_cast<uint16_t>(event.name.size());
+  std::memcpy(slot.name, event.name.data(), event.name.size());
+  switch (events_.Push(slot)) {
+    case Look::kEntry:
+      return true;
+    case Look::kNothing:
+      return false;
+    case Look::kBroken:
+      Fail("its event ring is inconsistent");
+      return true;
+  }
+  return true;
+}
+
+void Lane::OnEvent(const fs::Event& event) {
+  if (dead()) return;
+  std::lock_guard lock(events_mutex_);
+  if (!Tell(event)) {
+    if (event.kind == fs::Event::Kind::kOrphaned && orphans_.size() < kOrphansMax) {
+      orphans_.push_back(event.ino);
+      has_orphans_.store(true, std::memory_order_relaxed);
+    }
+    Shared(segment_.event_control()->lost).store(++lost_, std::memory_order_seq_cst);
+  }
+  if (events_.ConsumerSleeps()) RingUnlessRung(fds_.notify.get());
+}
+
+void Lane::TellOrphans() {
+  std::lock_guard lock(events_mutex_);
+  while (!orphans_.empty() &&
+         Tell({.kind = fs::Event::Kind::kOrphaned, .ino = orphans_.back(), .name = {}}))
+    orphans_.pop_back();
+  has_orphans_.store(!orphans_.empty(), std::memory_order_relaxed);
+  if (events_.ConsumerSleeps()) RingUnlessRung(fds_.notify.get());
+}
+
+}  // namespace prism::vrpc

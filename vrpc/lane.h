@@ -1,0 +1,116 @@
+// The server's side of one lane: its segment, its FileSystem, and the checks of what the client
+// writes.
+//
+// THREADS: a queue is served by one thread at a time (the worker pool's one-shot arming sees to
+// it); everything else is for any thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "fs/base/failure.h"
+#include "fs/contract/file_system.h"
+#include "vrpc/handshake.h"
+#include "vrpc/operations.h"
+#include "vrpc/ring.h"
+#include "vrpc/segment.h"
+#include "vrpc/server.h"
+#include "vrpc/spin.h"
+
+namespace prism::vrpc {
+
+// Private memory of one worker, for one request at a time.
+struct Workspace {
+  std::string request;
+  std::string reply;
+  std::string scratch;
+  uint32_t groups[fs::kGroupsMax];
+};
+
+class Lane final : public fs::EventListener {
+ public:
+  struct Origin {
+    uint64_t id = 0;
+    std::string volume;
+    bool importing = false;
+    Peer peer;
+  };
+  // Makes the segment and the eventfds, and listens to fs.
+  static Outcome<std::shared_ptr<Lane>> Create(Origin origin, const Geometry& geometry,
+                                               std::shared_ptr<fs::FileSystem> fs, UniqueFd socket,
+                                               uint64_t spin_max_ns);
+  // Releases the FileSystem and the segment.
+  ~Lane() override;
+
+  uint64_t id() const { return origin_.id; }
+  const Origin& origin() const { return origin_; }
+  const Segment& segment() const { return segment_; }
+  const LaneFds& fds() const { return fds_; }
+  int socket_fd() const { return socket_.get(); }
+  LaneInfo Info() const;
+
+  bool dead() const { return dead_.load(std::memory_order_relaxed); }
+  // Ends the lane: nothing more is served. The reason goes to the log, once.
+  void Fail(const std::string& reason);
+  // The same without a complaint; false: it had ended already.
+  bool Close();
+
+  enum class Served : uint8_t { kNothing, kRequest, kDead };
+  // Takes and serves one request of a queue, if there is one.
+  Served ServeNext(uint32_t queue, Workspace& workspace);
+  // See Consumer.
+  bool PrepareSleep(uint32_t queue) { return queues_[queue]->submissions.PrepareSleep(); }
+  void Wake(uint32_t queue) { queues_[queue]->submissions.Wake(); }
+  bool HasWork(uint32_t queue) const {
+    return queues_[queue]->submissions.Peek() != Look::kNothing || dead();
+  }
+  uint64_t SpinBudgetNs(uint32_t queue) const {
+    return queues_[queue]->gaps.BudgetNs(spin_max_ns_);
+  }
+
+  void OnEvent(const fs::Event& event) override;
+
+ private:
+  struct Queue {
+    Consumer<SubmissionEntry> submissions;
+    Producer<CompletionEntry> completions;
+    SpinBudget gaps;
+    // Written by the one server of the queue, read by Info.
+    std::atomic<uint64_t> calls = 0;
+    std::atomic<uint64_t> errors = 0;
+    std::atomic<uint64_t> read_bytes = 0;
+    std::atomic<uint64_t> written_bytes = 0;
+  };
+
+  Lane(Origin origin, Segment segment, LaneFds fds, std::shared_ptr<fs::FileSystem> fs,
+       UniqueFd socket, uint64_t spin_max_ns);
+  bool CheckEntry(const SubmissionEntry& entry);
+  Err Run(Workspace& workspace, ServeContext& context, uint16_t& op);
+  bool Reply(uint32_t queue, const CompletionEntry& completion);
+  void Count(Queue& queue, uint16_t op, Err error, uint32_t in_bytes, uint32_t out_bytes);
+  bool Tell(const fs::Event& event);
+  void TellOrphans();
+
+  const Origin origin_;
+  const int64_t connected_sec_;
+  const UniqueFd socket_;
+  const uint64_t spin_max_ns_;
+  Segment segment_;
+  LaneFds fds_;
+  std::shared_ptr<fs::FileSystem> fs_;
+  std::vector<std::unique_ptr<Queue>> queues_;
+  std::atomic<bool> dead_ = false;
+
+  std::mutex events_mutex_;
+  Producer<EventSlot> events_;
+  uint32_t lost_ = 0;
+  // Orphans that found no room: unlike caches, holds are not made good by dropping everything.
+  std::vector<InodeId> orphans_;
+  std::atomic<bool> has_orphans_ = false;
+};
+
+}  // namespace prism::vrpc

@@ -1,0 +1,315 @@
+#include "vrpc/operations.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "vrpc/ring.h"
+
+namespace prism::vrpc {
+namespace {
+
+template <typename Request>
+bool Parse(const ServeContext& c, Request& request) {
+  Decoder decoder(c.body);
+  decoder.Get(request);
+  return decoder.Finished();
+}
+
+template <typename T>
+Err Answer(ServeContext& c, const Result<T>& result) {
+  if (!result) return result.error();
+  Encoder(c.reply).Put(*result);
+  return Err::kOk;
+}
+Err Answer(ServeContext&, const Status& status) { return status ? Err::kOk : status.error(); }
+
+// Modes beyond the permission bits would come back in attributes that no client accepts.
+bool ModesAreValid(const fs::SetAttr& changes, uint32_t mode = 0) {
+  return ((changes.mode.value_or(0) | mode) & ~uint32_t{07777}) == 0;
+}
+
+// The request's payload, fetched once into private memory.
+std::string_view FetchPayload(ServeContext& c) {
+  c.scratch.resize(c.payload_bytes);
+  FetchOnce(c.scratch.data(), c.payload.data(), c.payload_bytes);
+  return c.scratch;
+}
+
+// Private bytes as the reply's payload.
+Err AnswerPayload(ServeContext& c, std::string_view bytes) {
+  if (bytes.size() > c.payload.size()) return Err::kTooBig;
+  std::memcpy(c.payload.data(), bytes.data(), bytes.size());
+  c.reply_payload_bytes = static_cast<uint32_t>(bytes.size());
+  return Err::kOk;
+}
+
+Err ServeNull(ServeContext& c) {
+  Nothing request;
+  return Parse(c, request) ? Err::kOk : Err::kProtocol;
+}
+
+Err ServeStatfs(ServeContext& c) {
+  Nothing request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  return Answer(c, c.fs.Statfs(c.caller));
+}
+
+Err ServeLookup(ServeContext& c) {
+  NameRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  return Answer(c, c.fs.Lookup(c.caller, request.ino, request.name));
+}
+
+Err ServeGetattr(ServeContext& c) {
+  InoRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  return Answer(c, c.fs.Getattr(c.caller, request.ino));
+}
+
+Err ServeSetattr(ServeContext& c) {
+  SetattrRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  if (!ModesAreValid(request.changes)) return Err::kInvalid;
+  return Answer(c, c.fs.Setattr(c.caller, request.ino, request.changes));
+}
+
+Err ServeAccess(ServeContext& c) {
+  AccessRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  Result<uint32_t> granted = c.fs.Access(c.caller, request.ino, request.mask);
+  if (!granted) return granted.error();
+  Encoder(c.reply).Put(AccessReply{*granted});
+  return Err::kOk;
+}
+
+Err ServeReadlink(ServeContext& c) {
+  InoRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  Result<std::string> target = c.fs.Readlink(c.caller, request.ino);
+  if (!target) return target.error();
+  if (target->size() > fs::kSymlinkMax) return Err::kCorrupt;
+  Encoder(c.reply).Put(ReadlinkReply{std::move(*target)});
+  return Err::kOk;
+}
+
+Err ServeRead(ServeContext& c) {
+  ReadRequest request;
+  if (!Parse(c, request) || request.length > c.payload.size()) return Err::kProtocol;
+  auto buffer = c.payload.first(std::min<size_t>(request.length, fs::kIoMax));
+  Result<fs::ReadResult> result = c.fs.Read(c.caller, request.ino, request.offset, buffer);
+  if (!result) return result.error();
+  if (result->length > buffer.size()) return Err::kIo;
+  c.reply_payload_bytes = result->length;
+  return Answer(c, result);
+}
+
+Err ServeWrite(ServeContext& c) {
+  WriteRequest request;
+  if (!Parse(c, request) || c.payload_bytes > fs::kIoMax) return Err::kProtocol;
+  return Answer(c, c.fs.Write(c.caller, {.ino = request.ino,
+                                         .offset = request.offset,
+                                         .data = c.payload.first(c.payload_bytes),
+                                         .append = request.append,
+                                         .stability = request.stability,
+                                         .kill_privileges = request.kill_privileges}));
+}
+
+Err ServeCreate(ServeContext& c) {
+  CreateRequest request;
+  if (!Parse(c, request) || request.data_bytes > c.payload_bytes) return Err::kProtocol;
+  if (!ModesAreValid(request.initial, request.mode)) return Err::kInvalid;
+  std::string_view payload = FetchPayload(c);
+  std::vector<fs::Xattr> xattrs;
+  if (!ReadXattrs(payload.substr(request.data_bytes), request.xattr_count, xattrs))
+    return Err::kProtocol;
+  auto data = std::as_bytes(std::span(payload.data(), request.data_bytes));
+  return Answer(c, c.fs.Create(c.caller, {.parent = request.parent,
+                                          .name = request.name,
+                                          .type = request.type,
+                                          .mode = request.mode,
+                                          .umask = request.umask,
+                                          .rdev_major = request.rdev_major,
+                                          .rdev_minor = request.rdev_minor,
+                                          .symlink_target = request.symlink_target,
+                                          .exclusivity = request.exclusivity,
+                                          .verifier = request.verifier,
+                                          .initial = request.initial,
+                                          .data = data,
+                                          .xattrs = xattrs}));
+}
+
+Err ServeLink(ServeContext& c) {
+  LinkRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  return Answer(c, c.fs.Link(c.caller, request.ino, request.dir, request.name));
+}
+
+Err ServeUnlink(ServeContext& c) {
+  NameRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  return Answer(c, c.fs.Unlink(c.caller, request.ino, request.name));
+}
+
+Err ServeRmdir(ServeContext& c) {
+  NameRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  return Answer(c, c.fs.Rmdir(c.caller, request.ino, request.name));
+}
+
+Err ServeRename(ServeContext& c) {
+  RenameRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  return Answer(c, c.fs.Rename(c.caller, request.from_dir, request.from_name, request.to_dir,
+                               request.to_name, request.flags));
+}
+
+Err ServeReaddir(ServeContext& c) {
+  ReaddirRequest request;
+  if (!Parse(c, request) || request.entries_max == 0 || request.bytes_max < kDirEntryBytesMax ||
+      request.bytes_max > c.payload.size())
+    return Err::kProtocol;
+  ReaddirReply reply;
+  bool cut = false;
+  std::string& bytes = c.scratch;
+  auto visit = [&](const fs::DirEntry& entry) {
+    if (reply.entries == request.entries_max ||
+        bytes.size() + kDirEntryBytesMax > request.bytes_max) {
+      cut = true;
+      return false;
+    }
+    AppendDirEntry(bytes, entry);
+    ++reply.entries;
+    return true;
+  };
+  Result<fs::ReaddirResult> result =
+      c.fs.Readdir(c.caller, request.dir, request.cookie, request.with_attr, visit);
+  if (!result) return result.error();
+  reply.eof = result->eof && !cut;
+  reply.dir = result->dir;
+  Encoder(c.reply).Put(reply);
+  return AnswerPayload(c, bytes);
+}
+
+Err ServeFsync(ServeContext& c) {
+  FsyncRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  return Answer(c, c.fs.Fsync(c.caller, request.ino, request.data_only));
+}
+
+Err ServeSync(ServeContext& c) {
+  Nothing request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  return Answer(c, c.fs.Sync(c.caller));
+}
+
+Err ServeGetxattr(ServeContext& c) {
+  NameRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  Result<std::string> value = c.fs.Getxattr(c.caller, request.ino, request.name);
+  return value ? AnswerPayload(c, *value) : value.error();
+}
+
+Err ServeSetxattr(ServeContext& c) {
+  SetxattrRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  return Answer(c, c.fs.Setxattr(c.caller, request.ino, request.name, FetchPayload(c),
+                                 request.mode));
+}
+
+Err ServeListxattr(ServeContext& c) {
+  InoRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  Result<std::vector<std::string>> names = c.fs.Listxattr(c.caller, request.ino);
+  if (!names) return names.error();
+  AppendNames(c.scratch, *names);
+  Encoder(c.reply).Put(ListxattrReply{static_cast<uint32_t>(names->size())});
+  return AnswerPayload(c, c.scratch);
+}
+
+Err ServeRemovexattr(ServeContext& c) {
+  NameRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  return Answer(c, c.fs.Removexattr(c.caller, request.ino, request.name));
+}
+
+Err ServeFallocate(ServeContext& c) {
+  FallocateRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  return Answer(c, c.fs.Fallocate(c.caller, request.ino, request.mode, request.offset,
+                                  request.length));
+}
+
+Err ServeSeek(ServeContext& c) {
+  SeekRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  Result<uint64_t> found = c.fs.Seek(c.caller, request.ino, request.offset, request.whence);
+  if (!found) return found.error();
+  Encoder(c.reply).Put(OffsetReply{*found});
+  return Err::kOk;
+}
+
+Err ServeCopyRange(ServeContext& c) {
+  CopyRangeRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  Result<uint64_t> copied = c.fs.CopyRange(c.caller, request.from, request.from_offset, request.to,
+                                           request.to_offset, request.length);
+  if (!copied) return copied.error();
+  Encoder(c.reply).Put(OffsetReply{*copied});
+  return Err::kOk;
+}
+
+Err ServeRelease(ServeContext& c) {
+  InoRequest request;
+  if (!Parse(c, request)) return Err::kProtocol;
+  return Answer(c, c.fs.Release(c.caller, request.ino));
+}
+
+constexpr std::array<OperationRow, kOpCount> kOperations = {{
+    {Op::kNull, "null", ServeNull},
+    {Op::kStatfs, "statfs", ServeStatfs},
+    {Op::kLookup, "lookup", ServeLookup},
+    {Op::kGetattr, "getattr", ServeGetattr},
+    {Op::kSetattr, "setattr", ServeSetattr},
+    {Op::kAccess, "access", ServeAccess},
+    {Op::kReadlink, "readlink", ServeReadlink},
+    {Op::kRead, "read", ServeRead},
+    {Op::kWrite, "write", ServeWrite},
+    {Op::kCreate, "create", ServeCreate},
+    {Op::kLink, "link", ServeLink},
+    {Op::kUnlink, "unlink", ServeUnlink},
+    {Op::kRmdir, "rmdir", ServeRmdir},
+    {Op::kRename, "rename", ServeRename},
+    {Op::kReaddir, "readdir", ServeReaddir},
+    {Op::kFsync, "fsync", ServeFsync},
+    {Op::kSync, "sync", ServeSync},
+    {Op::kGetxattr, "getxattr", ServeGetxattr},
+    {Op::kSetxattr, "setxattr", ServeSetxattr},
+    {Op::kListxattr, "listxattr", ServeListxattr},
+    {Op::kRemovexattr, "removexattr", ServeRemovexattr},
+    {Op::kFallocate, "fallocate", ServeFallocate},
+    {Op::kSeek, "seek", ServeSeek},
+    {Op::kCopyRange, "copy_range", ServeCopyRange},
+    {Op::kRelease, "release", ServeRelease},
+}};
+
+constexpr bool RowsAreInOrder() {
+  for (size_t i = 0; i < kOperations.size(); ++i)
+    if (kOperations[i].op != static_cast<Op>(i)) return false;
+  return true;
+}
+static_assert(RowsAreInOrder());
+
+}  // namespace
+
+const OperationRow* FindOperation(uint16_t op) {
+  return op < kOperations.size() ? &kOperations[op] : nullptr;
+}
+
+const char* NameOfOp(uint16_t op) {
+  const OperationRow* row = FindOperation(op);
+  return row != nullptr ? row->name : "unknown";
+}
+
+}  // namespace prism::vrpc
