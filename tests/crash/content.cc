@@ -30,6 +30,7 @@ void Content::Put(uint64_t number, std::string piece) {
 }
 
 void Content::Write(uint64_t offset, std::string_view bytes) {
+  if (bytes.empty()) return;
   size_ = std::max(size_, offset + bytes.size());
   while (!bytes.empty()) {
     uint64_t number = offset / kPieceBytes;

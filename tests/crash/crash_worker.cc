@@ -2,7 +2,9 @@
 //
 // crash_worker MODE STORE FOLDER SEED EVENTS-FD stay|close honest|skip-sync
 #include <dlfcn.h>
+#include <execinfo.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -168,11 +170,20 @@ int Empty(const Arguments& arguments) {
   return 0;
 }
 
+// Where it died, for the test's message.
+void OnFault(int number) {
+  void* frames[64];
+  ::backtrace_symbols_fd(frames, ::backtrace(frames, 64), 2);
+  ::signal(number, SIG_DFL);
+  ::raise(number);
+}
+
 int Main(int argc, char** argv) {
   if (argc != 8) {
     fmt::print(stderr, "started by the tests of this folder alone\n");
     return 64;
   }
+  for (int number : {SIGSEGV, SIGBUS, SIGABRT}) ::signal(number, OnFault);
   spdlog::set_default_logger(spdlog::stderr_logger_mt("crash-worker"));
   Arguments arguments{argv[1], argv[2], argv[3], std::strtoull(argv[4], nullptr, 10),
                       std::atoi(argv[5]), std::string(argv[6]) == "stay",

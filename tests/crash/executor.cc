@@ -249,6 +249,7 @@ class Reader {
       Realm& into = realm != nullptr ? *realm : volume_[entry.name];
       auto looked_up = fs_.Lookup(kRoot, directory, entry.name);
       if (!Good(looked_up, child, "lookup")) continue;
+      looked_up->attr.atime = entry.attr.atime;  // we read it ourselves, by another of its names
       if (looked_up->attr != entry.attr) errors_ += child + ": readdir and lookup differ\n";
       if (!into.names.emplace(child, entry.attr.ino).second) errors_ += child + ": listed twice\n";
       all_.insert(entry.attr.ino);

@@ -299,7 +299,7 @@ std::string Oracle::CheckData(uint32_t thread, const Window& window,
                               const Realm& found) const {
   std::map<ObjectId, uint32_t> stable = StableFiles(thread, window);
   std::map<ObjectId, BodyChecker> checkers;
-  std::map<ObjectId, std::string> paths;
+  std::map<ObjectId, std::string> paths, history;
   for (const auto& [path, id] : names) {
     const Object& object = found.objects.at(found.names.at(path));
     if (object.type != fs::FileType::kRegular) continue;
@@ -315,6 +315,8 @@ std::string Oracle::CheckData(uint32_t thread, const Window& window,
     }
     if (n == window.max) break;
     ObjectId changed = realm.Apply(script_[thread].ops[n]);
+    if (changed != 0)
+      history[changed] += fmt::format("\n    changed by {}: {}", n, Describe(script_[thread].ops[n]));
     auto checker = checkers.find(changed);
     if (checker != checkers.end() && checker->second.started())
       checker->second.Offer(realm.objects.at(changed).content);
@@ -322,8 +324,8 @@ std::string Oracle::CheckData(uint32_t thread, const Window& window,
   for (const auto& [id, checker] : checkers) {
     std::string problem = checker.Problem();
     if (!problem.empty())
-      return fmt::format("{} (synced after {}): {}", paths.at(id),
-                         std::max(window.data_min, stable[id]), problem);
+      return fmt::format("{} (synced after {}): {}{}", paths.at(id),
+                         std::max(window.data_min, stable[id]), problem, history[id]);
   }
   return {};
 }
