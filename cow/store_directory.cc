@@ -35,8 +35,7 @@ Outcome<void> WriteMarker(int descriptor, const std::string& directory) {
   if (::pwrite(descriptor, line.data(), line.size(), 0) != static_cast<ssize_t>(line.size()) ||
       ::fsync(descriptor) != 0)
     return ExplainErrno(errno, directory + "/PRISM");
-  std::filesystem::path parent = std::filesystem::absolute(directory).parent_path();
-  if (!SyncDirectory(directory) || !SyncDirectory(parent))
+  if (!SyncDirectory(directory) || !SyncDirectory(directory + "/.."))
     return Explain(Err::kIo, "{} or the directory that it is in cannot be synced", directory);
   return {};
 }
