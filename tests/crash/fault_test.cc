@@ -105,9 +105,9 @@ INSTANTIATE_TEST_SUITE_P(
                       Fault{"write", ENOSPC, "once"}, Fault{"sync", EIO, "once"},
                       Fault{"sync", EIO, "always"}, Fault{"name", EIO, "once"},
                       Fault{"name", ENOSPC, "always"}, Fault{"read", EIO, "once"}),
-    [](const auto& info) {
-      return fmt::format("{}_{}_{}", info.param.call_class,
-                         info.param.error_number == EIO ? "eio" : "enospc", info.param.how);
+    [](const auto& test) {
+      return fmt::format("{}_{}_{}", test.param.call_class,
+                         test.param.error_number == EIO ? "eio" : "enospc", test.param.how);
     });
 
 // The canary: a disk that drops writes without a word must be noticed.
