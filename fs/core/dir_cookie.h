@@ -1,7 +1,7 @@
 // Directory cookies, and the value of a kDirEntry item.
 //
-// The cookie of an entry is a 60-bit keyed hash of its name, times 16, plus a slot 0..15 for names
-// of equal hash. It depends on nothing else, so cookies are stable across changes, restarts and
+// The cookie of an entry is a 59-bit keyed hash of its name, times 16, plus a slot 0..15 for names
+// of equal hash: below 2^63, because a kernel's directory offset is signed. It depends on nothing else, so cookies are stable across changes, restarts and
 // clones, and a directory is listed in the order of its keys. The key (VolumeMap::hash_key) is
 // secret, so that nobody can construct many names of one hash. Cookies 0..15 are never used.
 //
@@ -22,7 +22,7 @@ using HashKey = std::pair<uint64_t, uint64_t>;
 
 inline constexpr uint64_t kCookieSlots = 16;
 
-// A keyed 60-bit hash of bytes: never 0.
+// A keyed 59-bit hash of bytes: never 0.
 uint64_t NameHash(const HashKey& key, std::string_view name);
 
 // The first of the kCookieSlots cookies that an entry of this name may have.
