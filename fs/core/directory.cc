@@ -158,7 +158,10 @@ Result<bool> IsWithin(const cow::ReadView& view, InodeId dir, InodeId ancestor) 
   for (uint64_t depth = 0; depth < (uint64_t{1} << 24); ++depth) {
     if (dir == ancestor) return true;
     if (dir == kRootInode) return false;
-    PRISM_ASSIGN(dir, ParentOfDirectory(view, dir));
+    const Result<InodeId> parent = ParentOfDirectory(view, dir);
+    if (!parent && parent.error() == Err::kNoEntry) return false;  // it has been removed
+    PRISM_TRY(parent);
+    dir = *parent;
   }
   return Fail(Err::kCorrupt);
 }

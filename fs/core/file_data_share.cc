@@ -58,7 +58,8 @@ Result<uint64_t> FileData::Seek(InodeId ino, uint64_t offset, SeekWhence whence,
     size = record.attr.size;
     if (offset >= size) return Fail(Err::kNoSuchExtent);
     if ((record.flags & kHasInlineData) != 0) {
-      const uint64_t length = record.stored_used;
+      // As if it were stored in units, like all else.
+      const uint64_t length = std::min<uint64_t>(size, kUnitSize);
       if (whence == SeekWhence::kHole) return std::max(offset, length);
       if (offset < length) return offset;
       return Fail(Err::kNoSuchExtent);

@@ -75,6 +75,7 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, bool append,
       PRISM_TRY(check(*view, record));
       result.change = Change{record.attr, record.attr};
     }
+    if (append) result.offset = record.attr.size;
     if (data.empty()) return result;
     StatePtr state;
     std::unique_lock<std::shared_mutex> data_lock;
@@ -89,8 +90,10 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, bool append,
       offset = record.attr.size;
     }
     result.offset = offset;
-    if (offset >= kFileSizeMax) return Fail(Err::kTooLarge);
-    data = data.first(std::min<uint64_t>(data.size(), kFileSizeMax - offset));
+    if (offset > kFileSizeMax || data.size() > kFileSizeMax - offset) {
+      RemoveIfClean(*state);
+      return Fail(Err::kTooLarge);
+    }
     if (state->active.empty()) state->dirty_since = std::chrono::steady_clock::now();
     CopyIn(*state, offset, data, ragged);
     auto change = NoteWritten(*state, offset + data.size(), data.size());

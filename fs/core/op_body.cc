@@ -1,4 +1,5 @@
 // Read, Write, Fallocate, Seek and CopyRange: what works on the bodies of regular files.
+#include <algorithm>
 #include <vector>
 
 #include "fs/core/directory_attr.h"
@@ -18,6 +19,7 @@ bool Kills(const Caller& caller, bool asked) {
 Result<ReadResult> VolumeFs::Read(const Caller& caller, InodeId ino, uint64_t offset,
                                   std::span<std::byte> buffer) {
   PRISM_TRY(Alive());
+  if (buffer.size() > kIoMax) return Fail(Err::kInvalid);
   return impl_.data.Read(ino, offset, buffer,
                          [&](const cow::ReadView& view, const InodeRecord& record) {
                            return RequireBody(view, caller, record, kMayRead);
@@ -81,6 +83,7 @@ Result<Change> VolumeFs::Fallocate(const Caller& caller, InodeId ino, FallocateM
 Result<uint64_t> VolumeFs::Seek(const Caller& caller, InodeId ino, uint64_t offset,
                                 SeekWhence whence) {
   PRISM_TRY(Alive());
+  if (whence > SeekWhence::kHole) return Fail(Err::kInvalid);
   return impl_.data.Seek(ino, offset, whence,
                          [&](const cow::ReadView& view, const InodeRecord& record) {
                            return RequireBody(view, caller, record, kMayRead);
@@ -120,8 +123,6 @@ Result<uint64_t> VolumeFs::CopyBytes(const Caller& caller, InodeId from, uint64_
 Result<uint64_t> VolumeFs::CopyRange(const Caller& caller, InodeId from, uint64_t from_offset,
                                      InodeId to, uint64_t to_offset, uint64_t length) {
   PRISM_TRY(Writable());
-  length = std::min(length, kFileSizeMax);
-  if (to_offset > kFileSizeMax || length > kFileSizeMax - to_offset) return Fail(Err::kTooLarge);
   {
     auto view = impl_.map->Read();
     PRISM_ASSIGN(const InodeRecord source, Load(*view, from));
@@ -132,6 +133,7 @@ Result<uint64_t> VolumeFs::CopyRange(const Caller& caller, InodeId from, uint64_
     length = std::min(length, source.attr.size - from_offset);
   }
   if (length == 0) return 0;
+  if (to_offset > kFileSizeMax || length > kFileSizeMax - to_offset) return Fail(Err::kTooLarge);
   const uint64_t distance =
       from_offset > to_offset ? from_offset - to_offset : to_offset - from_offset;
   if (from == to && distance < length) return Fail(Err::kInvalid);

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "fs/core/directory_attr.h"
 #include "fs/core/op_xattr.h"
 #include "fs/core/permission.h"
@@ -18,11 +20,17 @@ Status CheckArgs(const CreateArgs& args) {
     const std::string_view target = args.symlink_target;
     if (target.size() > kSymlinkMax) return Fail(Err::kNameTooLong);
     if (target.empty() || target.find('\0') != target.npos) return Fail(Err::kInvalid);
+  } else if (!args.symlink_target.empty()) {
+    return Fail(Err::kInvalid);
   }
-  if (!args.data.empty() && args.type != FileType::kRegular) return Fail(Err::kInvalid);
+  if (args.exclusivity > Exclusivity::kVerified) return Fail(Err::kInvalid);
+  const bool regular = args.type == FileType::kRegular;
+  if (!regular && (!args.data.empty() || args.exclusivity != Exclusivity::kGuarded))
+    return Fail(Err::kInvalid);
   if (args.data.size() > kInitialDataMax) return Fail(Err::kInvalid);
-  if (args.initial.size && args.type == FileType::kRegular && *args.initial.size > kFileSizeMax)
-    return Fail(Err::kTooLarge);
+  if (args.initial.size && !regular)
+    return Fail(args.type == FileType::kDirectory ? Err::kIsDirectory : Err::kInvalid);
+  if (args.initial.size && *args.initial.size > kFileSizeMax) return Fail(Err::kTooLarge);
   PRISM_TRY(CheckTimes(args.initial));
   for (const Xattr& xattr : args.xattrs)
     PRISM_TRY(CheckXattr(args.type, xattr.name, xattr.value));
@@ -117,8 +125,7 @@ Status VolumeFs::PutNewInode(cow::WriteTransaction& transaction, const CreateArg
 Result<EntryResult> VolumeFs::OpenExisting(const Caller& caller, const CreateArgs& args,
                                            const InodeRecord& dir, const FoundEntry& found,
                                            Transaction transaction) {
-  if (args.exclusivity == Exclusivity::kGuarded || args.type != FileType::kRegular ||
-      found.type != FileType::kRegular)
+  if (args.exclusivity == Exclusivity::kGuarded || found.type != FileType::kRegular)
     return Fail(Err::kExists);
   EntryResult result;
   result.parent = Change{dir.attr, dir.attr};

@@ -9,14 +9,15 @@ Result<EntryResult> VolumeFs::Link(const Caller& caller, InodeId ino, InodeId di
   PRISM_TRY(Writable());
   PRISM_TRY(CheckName(name));
   Transaction transaction = impl_.map->Write();
-  PRISM_ASSIGN(InodeRecord parent, LoadDirectory(*transaction, dir));
   PRISM_ASSIGN(InodeRecord record, Load(*transaction, ino));
+  PRISM_ASSIGN(InodeRecord parent, LoadDirectory(*transaction, dir));
   PRISM_TRY(RequireAccess(*transaction, impl_.key, caller, parent, kMayExecute));
   PRISM_ASSIGN(const EntryProbe probe, ProbeEntry(*transaction, impl_.key, dir, name));
   if (probe.found) return Fail(Err::kExists);
-  if (parent.attr.nlink == 0 || record.attr.nlink == 0) return Fail(Err::kNoEntry);
+  if (parent.attr.nlink == 0) return Fail(Err::kNoEntry);
   PRISM_TRY(RequireAccess(*transaction, impl_.key, caller, parent, kMayWrite | kMayExecute));
   if (record.attr.type == FileType::kDirectory) return Fail(Err::kPerm);
+  if (record.attr.nlink == 0) return Fail(Err::kNoEntry);
   if (record.attr.nlink >= kLinkMax) return Fail(Err::kTooManyLinks);
   if (probe.free_cookie == 0) return Fail(Err::kNoSpace);
 

@@ -51,19 +51,19 @@ Status VolumeFs::CheckCycle(const RenameState& state) {
     PRISM_ASSIGN(const bool within, IsWithin(*state.transaction, state.to_ino, state.from.ino));
     if (within) return Fail(Err::kInvalid);
   }
-  if (state.exchange && IsDirectory(state.target)) {
+  if (state.to.found && IsDirectory(state.target)) {
     PRISM_ASSIGN(const bool within,
                  IsWithin(*state.transaction, state.from_ino, state.target.attr.ino));
-    if (within) return Fail(Err::kInvalid);
+    if (within) return Fail(state.exchange ? Err::kInvalid : Err::kNotEmpty);
   }
   return {};
 }
 
+// Whether a file replaces a file, or a directory a directory.
 Status VolumeFs::CheckReplaced(const RenameState& state) {
   if (!state.to.found || state.exchange) return {};
   if (IsDirectory(state.moved) && !IsDirectory(state.target)) return Fail(Err::kNotDirectory);
   if (!IsDirectory(state.moved) && IsDirectory(state.target)) return Fail(Err::kIsDirectory);
-  if (IsDirectory(state.target) && state.target.attr.size > 0) return Fail(Err::kNotEmpty);
   return {};
 }
 
@@ -79,12 +79,15 @@ Status VolumeFs::CheckRename(const Caller& caller, RenameState& state) {
         RequireAccess(view, impl_.key, caller, state.to_dir(), kMayWrite | kMayExecute));
   }
   PRISM_TRY(CheckReplaced(state));
-  if (state.same_dir()) return {};
   // A directory that moves has its ".." changed.
-  if (IsDirectory(state.moved))
+  if (!state.same_dir() && IsDirectory(state.moved))
     PRISM_TRY(RequireAccess(view, impl_.key, caller, state.moved, kMayWrite));
-  if (state.exchange && IsDirectory(state.target))
+  if (!state.same_dir() && state.exchange && IsDirectory(state.target))
     PRISM_TRY(RequireAccess(view, impl_.key, caller, state.target, kMayWrite));
+  if (state.to.found && !state.exchange && IsDirectory(state.target) &&
+      state.target.attr.size > 0)
+    return Fail(Err::kNotEmpty);
+  if (state.same_dir()) return {};
   if (IsDirectory(state.moved) && !state.to.found && state.to_dir().attr.nlink >= kLinkMax)
     return Fail(Err::kTooManyLinks);
   return {};

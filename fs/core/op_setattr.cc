@@ -7,13 +7,11 @@ namespace prism::fs {
 namespace {
 
 constexpr uint32_t kModeBits = 07777;
-constexpr uint32_t kSetUid = 04000;
 constexpr uint32_t kSetGid = 02000;
-constexpr uint32_t kGroupExecute = 00010;
 
 bool NamesSomething(const SetAttr& changes) {
   return changes.mode || changes.uid || changes.gid || changes.size || changes.atime ||
-         changes.mtime || changes.atime_now || changes.mtime_now;
+         changes.mtime || changes.atime_now || changes.mtime_now || changes.kill_privileges;
 }
 
 }  // namespace
@@ -53,16 +51,12 @@ Status VolumeFs::CheckSetattr(const cow::ReadView& view, const Caller& caller,
     PRISM_TRY(RequireAccess(view, impl_.key, caller, record, kMayWrite));
   }
   // chown(2) and a truncation by who is not root take set-id bits away.
-  const bool owner_changes = changes.uid || changes.gid;
-  if (owner_changes || (changes.size && !root)) changes.kill_privileges = true;
-  if (owner_changes && changes.mode && attr.type != FileType::kDirectory) {
-    *changes.mode &= ~kSetUid;
-    if ((*changes.mode & kGroupExecute) != 0) *changes.mode &= ~kSetGid;
-  }
+  if (changes.uid || changes.gid || (changes.size && !root)) changes.kill_privileges = true;
   return {};
 }
 
 Status VolumeFs::SetMode(cow::WriteTransaction& transaction, InodeRecord& record, uint32_t mode) {
+  if (record.attr.type == FileType::kSymlink) return {};  // Linux: its mode means nothing
   record.attr.mode = mode & kModeBits;
   if ((record.flags & kHasAccessAcl) == 0) return {};
   PRISM_ASSIGN(const auto value, LoadXattr(transaction, impl_.key, record, kAccessAclName));
@@ -76,14 +70,10 @@ Status VolumeFs::SetMode(cow::WriteTransaction& transaction, InodeRecord& record
 Status VolumeFs::ApplyAttr(cow::WriteTransaction& transaction, InodeRecord& record,
                            const SetAttr& changes, const Timespec& now) {
   Attr& attr = record.attr;
-  bool changed = NamesSomething(changes);
-  if (changes.kill_privileges) {
-    PRISM_ASSIGN(const bool killed, KillPrivileges(transaction, impl_.key, record));
-    changed |= killed;
-  }
   if (changes.mode) PRISM_TRY(SetMode(transaction, record, *changes.mode));
   if (changes.uid) attr.uid = *changes.uid;
   if (changes.gid) attr.gid = *changes.gid;
+  if (changes.kill_privileges) PRISM_TRY(KillPrivileges(transaction, impl_.key, record));
   if (changes.atime || changes.atime_now) {
     attr.atime = changes.atime_now ? now : *changes.atime;
     impl_.data.lazy_times().Forget(attr.ino);
@@ -93,7 +83,7 @@ Status VolumeFs::ApplyAttr(cow::WriteTransaction& transaction, InodeRecord& reco
   } else if (changes.mtime) {
     attr.mtime = *changes.mtime;
   }
-  if (changed) TouchInode(attr, now);
+  if (NamesSomething(changes)) TouchInode(attr, now);
   return {};
 }
 

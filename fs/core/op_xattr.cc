@@ -16,12 +16,12 @@ constexpr uint32_t kSticky = 01000;
 
 bool IsAcl(std::string_view name) { return name == kAccessAclName || name == kDefaultAclName; }
 
-bool InNamespace(std::string_view name, std::string_view prefix) {
-  return name.size() > prefix.size() && name.starts_with(prefix);
-}
+constexpr std::string_view kUser = "user.";
+constexpr std::string_view kTrusted = "trusted.";
+constexpr std::string_view kSecurity = "security.";
 
-bool IsUser(std::string_view name) { return name.starts_with("user."); }
-bool IsTrusted(std::string_view name) { return name.starts_with("trusted."); }
+bool IsUser(std::string_view name) { return name.starts_with(kUser); }
+bool IsTrusted(std::string_view name) { return name.starts_with(kTrusted); }
 
 // xattr(7): user attributes are for files and directories, under their permission bits; trusted
 // ones for root, who else is not told of them.
@@ -30,8 +30,6 @@ Status MayRead(const cow::ReadView& view, const HashKey& key, const Caller& call
   if (!caller.check_permission) return {};
   if (IsTrusted(name) && caller.uid != 0) return Fail(Err::kNoAttribute);
   if (!IsUser(name)) return {};
-  const FileType type = record.attr.type;
-  if (type != FileType::kRegular && type != FileType::kDirectory) return Fail(Err::kNoAttribute);
   return RequireAccess(view, key, caller, record, kMayRead);
 }
 
@@ -41,8 +39,6 @@ Status MayChange(const cow::ReadView& view, const HashKey& key, const Caller& ca
   const Attr& attr = record.attr;
   if (IsAcl(name)) return RequireOwner(caller, attr);
   if (!IsUser(name)) return caller.uid == 0 ? Status{} : Fail(Err::kPerm);
-  if (attr.type != FileType::kRegular && attr.type != FileType::kDirectory)
-    return Fail(Err::kPerm);
   if (attr.type == FileType::kDirectory && (attr.mode & kSticky) != 0)
     PRISM_TRY(RequireOwner(caller, attr));
   return RequireAccess(view, key, caller, record, kMayWrite);
@@ -50,17 +46,22 @@ Status MayChange(const cow::ReadView& view, const HashKey& key, const Caller& ca
 
 }  // namespace
 
-Status CheckXattrName(std::string_view name) {
-  if (name.empty() || name.find('\0') != name.npos) return Fail(Err::kInvalid);
-  if (name.size() > kXattrNameMax) return Fail(Err::kRange);
-  if (IsAcl(name) || InNamespace(name, "user.") || InNamespace(name, "trusted.") ||
-      InNamespace(name, "security."))
+Status CheckXattrName(FileType type, std::string_view name) {
+  if (name.empty() || name.size() > kXattrNameMax) return Fail(Err::kRange);
+  if (name.find('\0') != name.npos) return Fail(Err::kInvalid);
+  if (IsAcl(name)) return {};
+  for (std::string_view prefix : {kUser, kTrusted, kSecurity}) {
+    if (!name.starts_with(prefix)) continue;
+    if (name.size() == prefix.size()) return Fail(Err::kInvalid);
+    const bool may_be_users = type == FileType::kRegular || type == FileType::kDirectory;
+    if (prefix == kUser && !may_be_users) return Fail(Err::kPerm);
     return {};
+  }
   return Fail(Err::kNotSupported);
 }
 
 Status CheckXattr(FileType type, std::string_view name, std::string_view value) {
-  PRISM_TRY(CheckXattrName(name));
+  PRISM_TRY(CheckXattrName(type, name));
   if (value.size() > kXattrValueMax) return Fail(Err::kTooBig);
   if (!IsAcl(name)) return {};
   if (type == FileType::kSymlink) return Fail(Err::kNotSupported);
@@ -88,9 +89,10 @@ Status VolumeFs::StoreXattr(cow::WriteTransaction& transaction, InodeRecord& rec
 
 Result<std::string> VolumeFs::Getxattr(const Caller& caller, InodeId ino, std::string_view name) {
   PRISM_TRY(Alive());
-  PRISM_TRY(CheckXattrName(name));
   auto view = impl_.map->Read();
   PRISM_ASSIGN(const InodeRecord record, Load(*view, ino));
+  if (Status valid = CheckXattrName(record.attr.type, name); !valid)
+    return Fail(valid.error() == Err::kPerm ? Err::kNoAttribute : valid.error());
   PRISM_TRY(MayRead(*view, impl_.key, caller, record, name));
   PRISM_ASSIGN(auto value, LoadXattr(*view, impl_.key, record, name));
   if (!value) return Fail(Err::kNoAttribute);
@@ -100,18 +102,19 @@ Result<std::string> VolumeFs::Getxattr(const Caller& caller, InodeId ino, std::s
 Status VolumeFs::Setxattr(const Caller& caller, InodeId ino, std::string_view name,
                           std::string_view value, XattrMode mode) {
   PRISM_TRY(Writable());
-  PRISM_TRY(CheckXattrName(name));
+  if (mode > XattrMode::kReplace) return Fail(Err::kInvalid);
   Transaction transaction = impl_.map->Write();
   PRISM_ASSIGN(InodeRecord record, Load(*transaction, ino));
-  PRISM_TRY(CheckXattr(record.attr.type, name, value));
+  PRISM_TRY(CheckXattrName(record.attr.type, name));
   PRISM_TRY(MayChange(*transaction, impl_.key, caller, record, name));
-  if (mode != XattrMode::kSet) {
+  PRISM_TRY(CheckXattr(record.attr.type, name, value));
+  if (mode != XattrMode::kSet && !IsAcl(name)) {  // Linux: they mean nothing for an ACL
     PRISM_ASSIGN(const auto old, LoadXattr(*transaction, impl_.key, record, name));
     if (mode == XattrMode::kCreate && old) return Fail(Err::kExists);
     if (mode == XattrMode::kReplace && !old) return Fail(Err::kNoAttribute);
   }
   PRISM_TRY(StoreXattr(*transaction, record, name, value));
-  if (name == kAccessAclName && !IsRoot(caller) && !IsMember(caller, record.attr.gid))
+  if (IsAcl(name) && !IsRoot(caller) && !IsMember(caller, record.attr.gid))
     record.attr.mode &= ~kSetGid;
   TouchInode(record.attr, Now());
   StoreInode(*transaction, record);
@@ -134,12 +137,13 @@ Result<std::vector<std::string>> VolumeFs::Listxattr(const Caller& caller, Inode
 
 Status VolumeFs::Removexattr(const Caller& caller, InodeId ino, std::string_view name) {
   PRISM_TRY(Writable());
-  PRISM_TRY(CheckXattrName(name));
   Transaction transaction = impl_.map->Write();
   PRISM_ASSIGN(InodeRecord record, Load(*transaction, ino));
+  PRISM_TRY(CheckXattrName(record.attr.type, name));
   PRISM_TRY(MayChange(*transaction, impl_.key, caller, record, name));
   PRISM_ASSIGN(const bool erased, EraseXattr(*transaction, impl_.key, record, name));
-  if (!erased) return Fail(Err::kNoAttribute);
+  // Linux: an ACL that is not there is what the caller asked for.
+  if (!erased && !IsAcl(name)) return Fail(Err::kNoAttribute);
   TouchInode(record.attr, Now());
   StoreInode(*transaction, record);
   PRISM_TRY(Commit(std::move(transaction)));

@@ -145,7 +145,7 @@ Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::Attach(std::string_view name
     return Explain(Err::kNoEntry, "'{}' is still being imported", name);
   if (!volume->importing && importing)
     return Explain(Err::kInvalid, "'{}' is not being imported", name);
-  return std::make_shared<ModelFileSystem>(world_, volume);
+  return MakeClient(world_, volume);
 }
 
 }  // namespace prism::model
