@@ -51,7 +51,7 @@ uint64_t SipHash13(const HashKey& key, std::string_view bytes) {
 }  // namespace
 
 uint64_t NameHash(const HashKey& key, std::string_view name) {
-  const uint64_t hash = SipHash13(key, name) >> 4;
+  const uint64_t hash = SipHash13(key, name) >> 5;
   return hash == 0 ? 1 : hash;
 }
 

@@ -8,7 +8,8 @@ namespace prism::model {
 
 class ModelHost : public fs::Host {
  public:
-  ModelHost() : world_(std::make_shared<World>()) {}
+  explicit ModelHost(std::shared_ptr<World> world = std::make_shared<World>())
+      : world_(std::move(world)) {}
 
   Outcome<fs::VolumeInfo> Create(std::string_view name, bool importing) override;
   Outcome<void> Publish(std::string_view name) override;
@@ -24,6 +25,13 @@ class ModelHost : public fs::Host {
   Status Flush() override { return {}; }
   Status Checkpoint() override { return {}; }
   Status Drain() override { return {}; }
+
+ protected:
+  // What Attach returns; the random tests' own tests put mistakes here. The world is locked.
+  virtual std::shared_ptr<ModelFileSystem> MakeClient(std::shared_ptr<World> world,
+                                                      std::shared_ptr<Volume> volume) {
+    return std::make_shared<ModelFileSystem>(std::move(world), std::move(volume));
+  }
 
  private:
   Outcome<std::shared_ptr<Volume>> Find(std::string_view name) const;

@@ -1,0 +1,67 @@
+// Two clients that should be the same volume, and the comparison of what they say.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/model/random_ops.h"
+
+namespace prism::model {
+
+// One inode, by its number on each side.
+struct Handle {
+  InodeId model = 0;
+  InodeId real = 0;
+  fs::FileType type = fs::FileType::kRegular;
+  uint64_t model_change = 0;
+  uint64_t real_change = 0;
+  bool orphan = false;
+  bool gone = false;
+};
+
+class Pair {
+ public:
+  explicit Pair(std::string name) : name_(std::move(name)) {}
+
+  const std::string& name() const { return name_; }
+  void set_name(std::string name) { name_ = std::move(name); }
+  void Attach(std::shared_ptr<fs::FileSystem> model, std::shared_ptr<fs::FileSystem> real);
+  // Both clients go, and so does what only they held.
+  void Detach();
+  // What a clone made now begins with.
+  Pair CloneAs(std::string name) const;
+  fs::FileSystem& model() { return *model_; }
+  fs::FileSystem& real() { return *real_; }
+
+  void AddHandle(const fs::Attr& model, const fs::Attr& real);
+  Choices Offer(Random& random) const;
+  size_t handle_count() const { return handles_.size(); }
+  void DropGone();  // forgets handles of inodes that are gone, when they have become many
+
+  // Does it on both sides. Empty when the replies are alike.
+  std::string Step(const Operation& operation);
+  // Everything: all trees, attributes, extended attributes, contents, orphans, usage.
+  std::string Walk();
+
+ private:
+  std::string Compare(const Operation& operation, const Reply& model, const Reply& real);
+  std::string CompareAttr(const fs::Attr& model, const fs::Attr& real);
+  std::string CheckSeek(const Operation& operation, const Reply& real);
+  void Learn(const Operation& operation, const Reply& model, const Reply& real);
+  void LearnNames(const Operation& operation, const Reply& model);
+  std::string WalkInode(Handle& handle);
+  std::string WalkXattrs(const Handle& handle);
+  std::string WalkContent(const Handle& handle);
+
+  std::string name_;
+  std::shared_ptr<fs::FileSystem> model_;
+  std::shared_ptr<fs::FileSystem> real_;
+  std::vector<Handle> handles_;                       // [0] is the root
+  std::vector<std::pair<InodeId, EntryHint>> hints_;  // the directory's number in the model
+  std::map<InodeId, size_t> by_model_;
+  std::map<InodeId, size_t> by_real_;
+};
+
+}  // namespace prism::model

@@ -1,0 +1,234 @@
+#include "tests/model/random_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <deque>
+
+#include "tests/model/model_host.h"
+#include "tests/model/random_compare.h"
+
+namespace prism::model {
+namespace {
+
+constexpr size_t kVolumesMax = 8;
+constexpr size_t kHandlesMax = 150;  // of one volume; more only by renames and links
+constexpr size_t kHistoryMax = 40;
+constexpr uint64_t kWalkEvery = 700;
+
+std::string ErrorOf(const auto& outcome) {
+  return outcome ? "ok" : std::string(NameOf(outcome.error().code));
+}
+
+class Runner {
+ public:
+  Runner(const RunOptions& options, const OpenHost& open)
+      : options_(options), open_(open), random_(options.seed), real_(open()) {}
+
+  std::string Run() {
+    if (real_ == nullptr) return "the store did not open";
+    std::string difference = CreateVolume("v0");
+    for (done_ = 0; done_ < options_.ops && difference.empty(); ++done_) {
+      difference = Step();
+      if (difference.empty() && done_ % kWalkEvery == kWalkEvery - 1) difference = WalkAll();
+    }
+    if (difference.empty()) difference = WalkAll();
+    if (difference.empty()) difference = End();
+    return difference.empty() ? "" : Report(difference);
+  }
+
+ private:
+  std::string Step() {
+    if (random_.OneIn(60)) return HostStep();
+    if (options_.reopen && random_.OneIn(400)) return Reopen();
+    if (options_.checkpoints && random_.OneIn(50)) return MaintenanceStep();
+    Pair& pair = pairs_[random_.Below(pairs_.size())];
+    pair.DropGone();
+    Operation operation = Draw(random_, pair.Offer(random_));
+    if (operation.kind == OpKind::kCreate && pair.handle_count() > kHandlesMax)
+      operation.kind = random_.OneIn(3) ? OpKind::kRmdir : OpKind::kUnlink;
+    Note(fmt::format("{}: {}", pair.name(), operation.Describe()));
+    return pair.Step(operation);
+  }
+
+  std::string HostStep() {
+    switch (random_.Below(8)) {
+      case 0:
+        return DestroyVolume();
+      case 1:
+        return RenameVolume();
+      case 2:
+        return CreateVolume("v" + std::to_string(random_.Below(1000)));
+      default:
+        return CloneVolume();
+    }
+  }
+
+  std::string MaintenanceStep() {
+    switch (random_.Below(6)) {
+      case 0:
+        Note("Drain");
+        return real_->Drain() ? "" : "Drain failed";
+      case 1:
+      case 2:
+        Note("Flush");
+        return real_->Flush() ? "" : "Flush failed";
+      default:
+        Note("Checkpoint");
+        return real_->Checkpoint() ? "" : "Checkpoint failed";
+    }
+  }
+
+  std::string AttachPair(Pair& pair) {
+    auto model = model_.Attach(pair.name(), false);
+    auto real = real_->Attach(pair.name(), false);
+    if (!model || !real)
+      return fmt::format("attaching '{}': model {}, store {}", pair.name(), ErrorOf(model),
+                         ErrorOf(real));
+    pair.Attach(*model, *real);
+    return {};
+  }
+
+  // Both must say the same.
+  std::string Agree(const auto& model, const auto& real) {
+    if (ErrorOf(model) == ErrorOf(real)) return {};
+    return fmt::format("the model says {}, the store {}", ErrorOf(model), ErrorOf(real));
+  }
+
+  std::string CreateVolume(const std::string& name) {
+    if (pairs_.size() >= kVolumesMax) return {};
+    Note("Create volume " + name);
+    auto model = model_.Create(name, false);
+    std::string difference = Agree(model, real_->Create(name, false));
+    if (!difference.empty() || !model) return difference;
+    pairs_.emplace_back(name);
+    return AttachPair(pairs_.back());
+  }
+
+  std::string CloneVolume() {
+    if (pairs_.size() >= kVolumesMax) return DestroyVolume();
+    size_t source = random_.Below(pairs_.size());
+    std::vector<std::string> targets;
+    for (uint64_t left = 1 + random_.Below(3); left > 0; --left)
+      targets.push_back("v" + std::to_string(random_.Below(1000)));
+    Note(fmt::format("Clone {} to {} and {} more", pairs_[source].name(), targets[0],
+                     targets.size() - 1));
+    auto model = model_.Clone(pairs_[source].name(), targets);
+    std::string difference = Agree(model, real_->Clone(pairs_[source].name(), targets));
+    if (!difference.empty() || !model) return difference;
+    for (const std::string& target : targets) {
+      pairs_.push_back(pairs_[source].CloneAs(target));
+      difference = AttachPair(pairs_.back());
+      if (!difference.empty()) return difference;
+    }
+    return {};
+  }
+
+  std::string DestroyVolume() {
+    if (pairs_.size() < 2) return {};
+    auto victim = pairs_.begin() + static_cast<long>(random_.Below(pairs_.size()));
+    Note("Destroy " + victim->name());
+    bool attached = random_.OneIn(2);
+    if (!attached) victim->Detach();
+    std::string difference =
+        Agree(model_.Destroy({victim->name()}), real_->Destroy({victim->name()}));
+    Operation look;
+    look.kind = OpKind::kGetattr;
+    if (difference.empty() && attached) difference = victim->Step(look);
+    pairs_.erase(victim);
+    return difference;
+  }
+
+  std::string RenameVolume() {
+    Pair& pair = pairs_[random_.Below(pairs_.size())];
+    std::string to = random_.OneIn(4) ? pairs_[random_.Below(pairs_.size())].name()
+                                      : "v" + std::to_string(random_.Below(1000));
+    Note(fmt::format("Rename volume {} to {}", pair.name(), to));
+    auto model = model_.Rename(pair.name(), to);
+    std::string difference = Agree(model, real_->Rename(pair.name(), to));
+    if (model) pair.set_name(to);
+    return difference;
+  }
+
+  std::string Reopen() {
+    Note("Reopen");
+    for (Pair& pair : pairs_) pair.Detach();
+    real_.reset();
+    real_ = open_();
+    if (real_ == nullptr) return "the store did not open again";
+    for (Pair& pair : pairs_) {
+      std::string difference = AttachPair(pair);
+      if (!difference.empty()) return difference;
+    }
+    return WalkAll();
+  }
+
+  static std::vector<std::string> Names(fs::Host& host) {
+    std::vector<std::string> names;
+    for (const fs::VolumeInfo& info : host.List())
+      names.push_back(fmt::format("{} from '{}'", info.name, info.parent));
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  std::string WalkAll() {
+    Note("Walk");
+    if (Names(model_) != Names(*real_)) return "the lists of volumes differ";
+    for (Pair& pair : pairs_) {
+      std::string difference = pair.Walk();
+      if (!difference.empty()) return difference;
+    }
+    return {};
+  }
+
+  std::string End() {
+    Note("Destroy all");
+    std::vector<std::string> names;
+    for (Pair& pair : pairs_) {
+      pair.Detach();
+      names.push_back(pair.name());
+    }
+    std::string difference = Agree(model_.Destroy(names), real_->Destroy(names));
+    if (!difference.empty()) return difference;
+    if (!real_->Drain()) return "Drain failed";
+    fs::StoreStats stats = real_->Stats();
+    if (stats.volumes + stats.chunks + stats.nodes + stats.pending_nodes + stats.logical_bytes +
+            stats.unique_bytes + stats.stored_bytes ==
+        0)
+      return {};
+    return fmt::format(
+        "not empty after all was destroyed: {} volumes, {} chunks, {} nodes, {} pending, {} "
+        "logical, {} unique, {} stored bytes",
+        stats.volumes, stats.chunks, stats.nodes, stats.pending_nodes, stats.logical_bytes,
+        stats.unique_bytes, stats.stored_bytes);
+  }
+
+  void Note(std::string line) {
+    history_.push_back(fmt::format("{:6} {}", done_, std::move(line)));
+    if (history_.size() > kHistoryMax) history_.pop_front();
+  }
+
+  std::string Report(const std::string& difference) const {
+    std::string report = fmt::format("seed {}, operation {}: {}\nThe last operations:\n",
+                                     options_.seed, done_, difference);
+    for (const std::string& line : history_) report += line + "\n";
+    return report;
+  }
+
+  const RunOptions options_;
+  const OpenHost& open_;
+  Random random_;
+  ModelHost model_;
+  std::unique_ptr<fs::Host> real_;
+  std::deque<Pair> pairs_;
+  std::deque<std::string> history_;
+  uint64_t done_ = 0;
+};
+
+}  // namespace
+
+std::string RunRandom(const RunOptions& options, const OpenHost& open) {
+  return Runner(options, open).Run();
+}
+
+}  // namespace prism::model

@@ -1,0 +1,36 @@
+// The random test: one stream of random operations over a tree of clones, done on the reference
+// model and on another store side by side. Every reply is compared, the trees as a whole now and
+// then, and at the end the store must have become empty.
+//
+// What is compared how:
+//   inode numbers   by a table that grows with every file made; they need not be equal
+//   times           exactly where they were set, otherwise both must be the clock's
+//   change numbers  they grow together
+//   used_bytes      0 in the model is 0 in the store; content that is not all zeros is not 0
+//   Seek            no data is skipped and no hole is invented; how fine holes are is free
+//   CopyRange       may stop early; the model then copies as much
+//   Readdir         as sets of entries; cookies are free
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "fs/core/host.h"
+
+namespace prism::model {
+
+struct RunOptions {
+  uint64_t seed = 1;
+  uint64_t ops = 3000;
+  bool reopen = false;       // close and open the store at random moments
+  bool checkpoints = false;  // and checkpoint, flush, drain
+};
+
+// Opens the store, which is empty the first time.
+using OpenHost = std::function<std::unique_ptr<fs::Host>()>;
+
+// Empty: alike all along. Otherwise the first difference, with the operations that led to it.
+std::string RunRandom(const RunOptions& options, const OpenHost& open);
+
+}  // namespace prism::model

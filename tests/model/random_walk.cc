@@ -1,0 +1,145 @@
+// Comparing two volumes as a whole.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tests/model/random_compare.h"
+
+namespace prism::model {
+namespace {
+
+constexpr fs::Caller kAll{};
+
+Operation Simple(OpKind kind) {
+  Operation operation;
+  operation.kind = kind;
+  operation.with_attr = true;
+  return operation;
+}
+
+struct Extent {
+  uint64_t first = 0;
+  uint64_t last = 0;
+};
+
+// Where this side says that there is data.
+Result<std::vector<Extent>> ExtentsOf(fs::FileSystem& file_system, InodeId ino) {
+  std::vector<Extent> extents;
+  uint64_t offset = 0;
+  while (true) {
+    auto data = file_system.Seek(kAll, ino, offset, fs::SeekWhence::kData);
+    if (!data) {
+      if (data.error() == Err::kNoSuchExtent) return extents;
+      return Fail(data.error());
+    }
+    PRISM_ASSIGN(uint64_t hole, file_system.Seek(kAll, ino, *data, fs::SeekWhence::kHole));
+    if (hole <= *data) return Fail(Err::kCorrupt);  // would never end
+    extents.push_back({*data, hole});
+    offset = hole;
+  }
+}
+
+Result<std::string> ReadRange(fs::FileSystem& file_system, InodeId ino, const Extent& extent) {
+  std::string all;
+  while (extent.first + all.size() < extent.last) {
+    uint64_t offset = extent.first + all.size();
+    std::string buffer(std::min<uint64_t>(extent.last - offset, fs::kIoMax), '\0');
+    PRISM_ASSIGN(auto result,
+                 file_system.Read(kAll, ino, offset, std::as_writable_bytes(std::span(buffer))));
+    if (result.length == 0) break;
+    all.append(buffer, 0, result.length);
+  }
+  return all;
+}
+
+}  // namespace
+
+std::string Pair::WalkContent(const Handle& handle) {
+  auto model_extents = ExtentsOf(*model_, handle.model);
+  auto real_extents = ExtentsOf(*real_, handle.real);
+  if (!model_extents || !real_extents) return "the extents could not be listed";
+  model_extents->insert(model_extents->end(), real_extents->begin(), real_extents->end());
+  bool all_zero = true;
+  for (const Extent& extent : *model_extents) {
+    auto expected = ReadRange(*model_, handle.model, extent);
+    auto found = ReadRange(*real_, handle.real, extent);
+    if (!expected || !found)
+      return fmt::format("reading [{}, {}): {}", extent.first, extent.last,
+                         NameOf(found ? Err::kOk : found.error()));
+    all_zero = all_zero && expected->find_first_not_of('\0') == expected->npos;
+    auto [a, b] = std::mismatch(expected->begin(), expected->end(), found->begin(), found->end());
+    if (a != expected->end() || b != found->end())
+      return fmt::format("contents differ at {}", extent.first + (a - expected->begin()));
+  }
+  auto attr = real_->Getattr(kAll, handle.real);
+  if (!attr) return "attributes are gone";
+  if (!all_zero && attr->used_bytes == 0) return "there is data, but used_bytes is 0";
+  return {};
+}
+
+std::string Pair::WalkXattrs(const Handle& handle) {
+  size_t place = by_model_.at(handle.model);
+  Operation list = Simple(OpKind::kListxattr);
+  list.target = place;
+  std::string difference = Step(list);
+  if (!difference.empty()) return difference;
+  auto names = model_->Listxattr(kAll, handle.model);
+  if (!names) return {};
+  for (const std::string& name : *names) {
+    Operation get = Simple(OpKind::kGetxattr);
+    get.target = place;
+    get.name = name;
+    difference = Step(get);
+    if (!difference.empty()) return name + ": " + difference;
+  }
+  return {};
+}
+
+std::string Pair::WalkInode(Handle& handle) {
+  size_t place = by_model_.at(handle.model);
+  auto step = [&](OpKind kind) {
+    Operation operation = Simple(kind);
+    operation.target = place;
+    return Step(operation);
+  };
+  std::string difference = step(OpKind::kGetattr);
+  if (!difference.empty() || handle.gone) return difference;
+  difference = WalkXattrs(handle);
+  if (!difference.empty()) return difference;
+  switch (handle.type) {
+    case fs::FileType::kDirectory: {
+      difference = step(OpKind::kReaddir);
+      if (!difference.empty() || handle.orphan) return difference;
+      Operation up = Simple(OpKind::kLookup);
+      up.target = place;
+      up.name = "..";
+      return Step(up);
+    }
+    case fs::FileType::kSymlink:
+      return step(OpKind::kReadlink);
+    case fs::FileType::kRegular:
+      return WalkContent(handle);
+    default:
+      return {};
+  }
+}
+
+std::string Pair::Walk() {
+  uint64_t used = 0;
+  for (size_t i = 0; i < handles_.size(); ++i) {
+    std::string difference = WalkInode(handles_[i]);
+    if (!difference.empty())
+      return fmt::format("walking '{}', #{} (inode {}): {}", name_, i, handles_[i].model,
+                         difference);
+    if (auto attr = real_->Getattr(kAll, handles_[i].real)) used += attr->used_bytes;
+  }
+  std::string difference = Step(Simple(OpKind::kStatfs));
+  if (!difference.empty()) return difference;
+  auto usage = real_->Statfs(kAll);
+  if (!usage || usage->used_bytes != used)
+    return fmt::format("'{}' uses {} bytes, its files {}", name_, usage ? usage->used_bytes : 0,
+                       used);
+  return {};
+}
+
+}  // namespace prism::model

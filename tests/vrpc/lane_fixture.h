@@ -1,0 +1,85 @@
+// A server and clients in this process, over a socket in a directory of the test's own.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "tests/vrpc/echo_fs.h"
+#include "vrpc/client.h"
+#include "vrpc/handshake.h"
+#include "vrpc/server.h"
+
+namespace prism::vrpc {
+
+class LaneFixture : public testing::Test {
+ protected:
+  LaneFixture() {
+    char pattern[] = "/tmp/prism-vrpc-XXXXXX";
+    directory_ = ::mkdtemp(pattern);
+  }
+  ~LaneFixture() override {
+    for (const auto& weak : echoes_)
+      if (auto echo = weak.lock()) echo->Unblock();
+    server_.reset();
+    std::filesystem::remove_all(directory_);
+  }
+
+  std::string path() const { return LanePathFor(directory_ + "/control"); }
+
+  // Each lane gets an EchoFs of its own; echo() is the latest. Volume "absent" does not exist.
+  void StartServer(const ServerOptions& options = {}) {
+    auto opener = [this](std::string_view volume,
+                         bool importing) -> Outcome<std::shared_ptr<fs::FileSystem>> {
+      if (volume == "absent") return Explain(Err::kNoEntry, "no volume 'absent'");
+      last_importing_ = importing;
+      auto echo = std::make_shared<EchoFs>();
+      std::lock_guard lock(echoes_mutex_);
+      echoes_.push_back(echo);
+      return echo;
+    };
+    auto server = Server::Listen(path(), opener, options);
+    ASSERT_TRUE(server) << server.error().message;
+    server_ = std::move(*server);
+  }
+
+  Outcome<std::shared_ptr<Client>> TryConnect(ConnectOptions options = {}) {
+    if (options.volume.empty()) options.volume = "v";
+    return Client::Connect(path(), options);
+  }
+  std::shared_ptr<Client> Connect(ConnectOptions options = {}) {
+    auto client = TryConnect(std::move(options));
+    EXPECT_TRUE(client) << client.error().message;
+    return client ? *client : nullptr;
+  }
+
+  // Lives as long as its lane.
+  EchoFs* echo() {
+    std::lock_guard lock(echoes_mutex_);
+    return echoes_.back().lock().get();
+  }
+
+  // Polls, for what other threads do soon.
+  template <typename Condition>
+  static bool Soon(Condition condition, std::chrono::milliseconds limit = std::chrono::seconds(5)) {
+    auto end = std::chrono::steady_clock::now() + limit;
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > end) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return true;
+  }
+
+  std::string directory_;
+  std::mutex echoes_mutex_;
+  std::vector<std::weak_ptr<EchoFs>> echoes_;
+  std::atomic<bool> last_importing_ = false;
+  std::unique_ptr<Server> server_;
+};
+
+}  // namespace prism::vrpc
