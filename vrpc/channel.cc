@@ -15,6 +15,9 @@
 namespace prism::vrpc {
 namespace {
 
+// A reply that took the server less than this should have come while it was polled for.
+constexpr uint32_t kShortServiceNs = 5000;
+
 // One for the process: several lanes do not have more cores.
 SpinGate& ClientGate() {
   static SpinGate gate;
@@ -108,9 +111,10 @@ Result<Channel::Borrowed::Reply> Channel::Borrowed::Exchange(Op op, const fs::Ca
     channel_.Break("it does not take submissions");
     return Fail(Err::kProtocol);
   }
-  if (queue.submissions.ConsumerSleeps()) Ring(channel_.fds_.doorbells[index].get());
+  bool rang = queue.submissions.ConsumerSleeps();
+  if (rang) Ring(channel_.fds_.doorbells[index].get());
 
-  PRISM_ASSIGN(CompletionEntry completion, channel_.Await(index, op));
+  PRISM_ASSIGN(CompletionEntry completion, channel_.Await(index, op, rang));
   queue.last_reply_ns = NowNs();
   message.resize(completion.message_bytes);
   FetchOnce(message.data(), slot.data(), completion.message_bytes);
@@ -131,10 +135,17 @@ bool Channel::CheckCompletion(const CompletionEntry& entry) const {
          entry.payload_bytes <= geometry.payload_bytes;
 }
 
-Result<CompletionEntry> Channel::Await(uint32_t index, Op op) {
+Spun Channel::PollForReply(Queue& queue, Op op, bool rang) {
+  uint64_t budget_ns = service_times_[static_cast<size_t>(op)].BudgetNs(spin_max_ns_);
+  if (budget_ns == 0) return Spun::kDenied;
+  if (!(rang ? while_server_wakes_ : while_server_runs_).Allow()) return Spun::kDenied;
+  auto there = [&] { return queue.completions.Peek() != Look::kNothing; };
+  return ClientGate().Spin(rang ? spin_max_ns_ : budget_ns, there);
+}
+
+Result<CompletionEntry> Channel::Await(uint32_t index, Op op, bool rang) {
   Queue& queue = queues_[index];
-  SpinBudget& service_time = service_times_[static_cast<size_t>(op)];
-  bool spun = false;
+  Spun spun = PollForReply(queue, op, rang);
   for (;;) {
     CompletionEntry entry;
     Look look = queue.completions.Pop(entry);
@@ -143,13 +154,14 @@ Result<CompletionEntry> Channel::Await(uint32_t index, Op op) {
       return Fail(Err::kProtocol);
     }
     if (look == Look::kEntry) {
-      service_time.Learn(entry.service_ns, spin_max_ns_);
+      service_times_[static_cast<size_t>(op)].Learn(entry.service_ns, spin_max_ns_);
+      // A miss because the work took long says nothing about polling: the average will.
+      Backoff& backoff = rang ? while_server_wakes_ : while_server_runs_;
+      if (spun == Spun::kFound) backoff.Hit();
+      if (spun == Spun::kMissed && entry.service_ns < kShortServiceNs) backoff.Miss();
       return entry;
     }
     if (dead()) return Fail(Err::kDisconnected);
-    auto there = [&] { return queue.completions.Peek() != Look::kNothing; };
-    if (!spun && ClientGate().Spin(service_time.BudgetNs(spin_max_ns_), there)) continue;
-    spun = true;
     if (!queue.completions.PrepareSleep()) continue;
     // Die() sets dead before it rings: either it is seen here, or the ring is still to come.
     if (!dead()) AwaitRing(fds_.completions[index].get());

@@ -90,7 +90,8 @@ class Channel {
   int Borrow();
   int TryBorrow();
   void GiveBack(uint32_t index);
-  Result<CompletionEntry> Await(uint32_t index, Op op);
+  Result<CompletionEntry> Await(uint32_t index, Op op, bool rang);
+  Spun PollForReply(Queue& queue, Op op, bool rang);
   bool CheckCompletion(const CompletionEntry& entry) const;
   void Die();
   void DrainEvents();
@@ -102,6 +103,8 @@ class Channel {
   const uint64_t spin_max_ns_;
   std::vector<Queue> queues_;
   std::array<SpinBudget, kOpCount> service_times_;
+  Backoff while_server_runs_;
+  Backoff while_server_wakes_;
   std::atomic<bool> dead_ = false;
   std::atomic<bool> closed_here_ = false;
 

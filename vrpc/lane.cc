@@ -14,6 +14,7 @@ namespace prism::vrpc {
 namespace {
 
 constexpr size_t kOrphansMax = 65536;  // beyond, the client releases them by disconnecting
+constexpr uint32_t kShortGapNs = 5000;  // a request this soon should have been polled for
 constexpr size_t kScratchKept = 256 * 1024;  // bytes a worker keeps between requests
 
 // The peer's header and groups; the rest of the message is the operation's.
@@ -132,6 +133,7 @@ Lane::Served Lane::ServeNext(uint32_t index, Workspace& workspace) {
     return Served::kDead;
   }
   if (!CheckEntry(entry)) return Served::kDead;
+  LearnGap(queue, entry.gap_ns);
   uint64_t start_ns = NowNs();
   if (has_orphans_.load(std::memory_order_relaxed)) TellOrphans();
 
@@ -168,7 +170,6 @@ Lane::Served Lane::ServeNext(uint32_t index, Workspace& workspace) {
       .message_bytes = static_cast<uint32_t>(workspace.reply.size()),
       .payload_bytes = context.reply_payload_bytes,
       .service_ns = static_cast<uint32_t>(std::min<uint64_t>(service_ns, UINT32_MAX))};
-  queue.gaps.Learn(entry.gap_ns, spin_max_ns_);
   return Reply(index, completion) ? Served::kRequest : Served::kDead;
 }
 
@@ -192,8 +193,31 @@ bool Lane::Reply(uint32_t index, const CompletionEntry& completion) {
     Fail("it does not take its completions");
     return false;
   }
-  if (queue.completions.ConsumerSleeps()) RingUnlessRung(fds_.completions[index].get());
+  queue.client_slept = queue.completions.ConsumerSleeps();
+  if (queue.client_slept) RingUnlessRung(fds_.completions[index].get());
   return true;
+}
+
+bool Lane::Poll(uint32_t index, SpinGate& gate) {
+  Queue& queue = *queues_[index];
+  auto there = [&] { return queue.submissions.Peek() != Look::kNothing || dead(); };
+  uint64_t budget_ns = queue.gaps.BudgetNs(spin_max_ns_);
+  if (budget_ns == 0) return false;
+  Backoff& backoff = queue.client_slept ? queue.while_client_sleeps : queue.while_client_runs;
+  if (!backoff.Allow()) return false;
+  // The request of a client that slept comes after a wake-up, which takes long unless it was on
+  // this core.
+  queue.polled = gate.Spin(queue.client_slept ? spin_max_ns_ : budget_ns, there);
+  if (queue.polled == Spun::kFound) backoff.Hit();
+  return queue.polled == Spun::kFound;
+}
+
+void Lane::LearnGap(Queue& queue, uint32_t gap_ns) {
+  queue.gaps.Learn(gap_ns, spin_max_ns_);
+  // A miss because the client took its time says nothing about polling: the average will.
+  if (queue.polled == Spun::kMissed && gap_ns < kShortGapNs)
+    (queue.client_slept ? queue.while_client_sleeps : queue.while_client_runs).Miss();
+  queue.polled = Spun::kDenied;
 }
 
 void Lane::Count(Queue& queue, uint16_t op, Err error, uint32_t in_bytes, uint32_t out_bytes) {

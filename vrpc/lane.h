@@ -65,12 +65,8 @@ class Lane final : public fs::EventListener {
   // See Consumer.
   bool PrepareSleep(uint32_t queue) { return queues_[queue]->submissions.PrepareSleep(); }
   void Wake(uint32_t queue) { queues_[queue]->submissions.Wake(); }
-  bool HasWork(uint32_t queue) const {
-    return queues_[queue]->submissions.Peek() != Look::kNothing || dead();
-  }
-  uint64_t SpinBudgetNs(uint32_t queue) const {
-    return queues_[queue]->gaps.BudgetNs(spin_max_ns_);
-  }
+  // Polls a drained queue through the gate, if that is likely to pay. True: it has work.
+  bool Poll(uint32_t queue, SpinGate& gate);
 
   void OnEvent(const fs::Event& event) override;
 
@@ -78,7 +74,11 @@ class Lane final : public fs::EventListener {
   struct Queue {
     Consumer<SubmissionEntry> submissions;
     Producer<CompletionEntry> completions;
-    SpinBudget gaps;
+    SpinBudget gaps;  // between a reply and the next request
+    bool client_slept = false;  // when the latest reply came
+    Spun polled = Spun::kDenied;  // after the latest reply
+    Backoff while_client_runs;
+    Backoff while_client_sleeps;
     // Written by the one server of the queue, read by Info.
     std::atomic<uint64_t> calls = 0;
     std::atomic<uint64_t> errors = 0;
@@ -91,6 +91,7 @@ class Lane final : public fs::EventListener {
   bool CheckEntry(const SubmissionEntry& entry);
   Err Run(Workspace& workspace, ServeContext& context, uint16_t& op);
   bool Reply(uint32_t queue, const CompletionEntry& completion);
+  void LearnGap(Queue& queue, uint32_t gap_ns);
   void Count(Queue& queue, uint16_t op, Err error, uint32_t in_bytes, uint32_t out_bytes);
   bool Tell(const fs::Event& event);
   void TellOrphans();

@@ -2,8 +2,9 @@
 //
 // A wake-up costs 5 to 60 us, a polled round trip well under one; but a poller that takes the core
 // its peer needs makes both slower. Hence: at most (cores - 1) threads of a gate poll at a time;
-// each for a bounded time that its caller derives from what it has measured; and a poller that
-// finds itself preempted closes the gate for a while.
+// each for a bounded time that its caller derives from what it has measured (SpinBudget); a poller
+// that finds itself preempted closes the gate for a while; and whoever polls in vain, as happens
+// when its peer waits for the same core, does so ever more rarely (Backoff).
 #pragma once
 
 #include <algorithm>
@@ -28,23 +29,29 @@ inline void CpuPause() {
 #endif
 }
 
+enum class Spun : uint8_t {
+  kFound,
+  kMissed,  // polled in vain
+  kDenied,  // did not poll
+};
+
 class SpinGate {
  public:
   SpinGate() : spinners_max_(static_cast<int>(std::thread::hardware_concurrency()) - 1) {}
 
-  // Polls until there() or the budget has passed. Returns whether there() was true.
+  // Polls until there() or the budget has passed.
   template <typename Predicate>
-  bool Spin(uint64_t budget_ns, Predicate&& there) {
-    if (budget_ns == 0) return false;
+  Spun Spin(uint64_t budget_ns, Predicate&& there) {
+    if (budget_ns == 0) return Spun::kDenied;
     uint64_t start_ns = NowNs();
-    if (start_ns < closed_until_ns_.load(std::memory_order_relaxed)) return false;
+    if (start_ns < closed_until_ns_.load(std::memory_order_relaxed)) return Spun::kDenied;
     if (spinners_.fetch_add(1, std::memory_order_relaxed) >= spinners_max_) {
       spinners_.fetch_sub(1, std::memory_order_relaxed);
-      return false;
+      return Spun::kDenied;
     }
     bool found = Poll(start_ns, budget_ns, there);
     spinners_.fetch_sub(1, std::memory_order_relaxed);
-    return found;
+    return found ? Spun::kFound : Spun::kMissed;
   }
 
  private:
@@ -92,6 +99,33 @@ class SpinBudget {
  private:
   static constexpr uint64_t kSlackNs = 5'000;
   std::atomic<uint64_t> average_ns_ = 0;
+};
+
+// Rations tries that may be in vain: after a miss the next one is skipped, after another the next
+// three, then seven, up to kSkipsMax; a hit allows all again. Threads may share one: what they lose
+// to races is a try more or less.
+class Backoff {
+ public:
+  bool Allow() {
+    uint32_t skips = skips_.load(std::memory_order_relaxed);
+    if (skips == 0) return true;
+    skips_.store(skips - 1, std::memory_order_relaxed);
+    return false;
+  }
+  void Hit() { Set(0); }
+  void Miss() { Set(std::min(2 * length_.load(std::memory_order_relaxed) + 1, kSkipsMax)); }
+
+ private:
+  static constexpr uint32_t kSkipsMax = 511;
+
+  void Set(uint32_t length) {
+    if (length_.load(std::memory_order_relaxed) == length && length == 0) return;
+    length_.store(length, std::memory_order_relaxed);
+    skips_.store(length, std::memory_order_relaxed);
+  }
+
+  std::atomic<uint32_t> skips_ = 0;   // left
+  std::atomic<uint32_t> length_ = 0;  // of the latest row of skips
 };
 
 }  // namespace prism::vrpc

@@ -128,7 +128,7 @@ bool WorkerPool::ServeQueue(Lane& lane, uint32_t queue, Workspace& workspace, ep
       Arm(lane, queue, EPOLLOUT);
       return true;
     }
-    if (gate_.Spin(lane.SpinBudgetNs(queue), [&] { return lane.HasWork(queue); })) continue;
+    if (lane.Poll(queue, gate_)) continue;
     if (!lane.PrepareSleep(queue)) continue;
     Arm(lane, queue, 0);
     return false;

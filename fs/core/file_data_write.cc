@@ -53,6 +53,7 @@ Result<Change> FileData::NoteWritten(FileState& state, uint64_t end, uint64_t ad
     state.unsaved_bytes += added;
   }
   state.Overlay(record);
+  files_.ExpectUsed(state, record.attr.used_bytes - record.stored_used);
   change.after = record.attr;
   return change;
 }
@@ -75,7 +76,7 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, bool append,
       PRISM_TRY(check(*view, record));
       result.change = Change{record.attr, record.attr};
     }
-    if (append) result.offset = record.attr.size;
+    result.offset = append ? record.attr.size : offset;
     if (data.empty()) return result;
     StatePtr state;
     std::unique_lock<std::shared_mutex> data_lock;

@@ -50,6 +50,7 @@ struct FileState {
   Timespec mtime;
   Timespec ctime;
   uint64_t unsaved_bytes = 0;    // in active and flushing, for used_bytes
+  uint64_t expected_used = 0;    // what used_bytes shows beyond what is stored
 
   // Lays the waiting attributes over a stored record.
   void Overlay(InodeRecord& record) const;
@@ -72,6 +73,9 @@ class FileTable {
 
   // Sets what `state` charges to what its blocks occupy. REQUIRES: data_lock exclusively.
   void Charge(FileState& state, int64_t change);
+  // For the volume's totals. REQUIRES: not state.attr_lock.
+  void ExpectUsed(FileState& state, uint64_t bytes);
+  uint64_t expected_used() const { return expected_used_.load(std::memory_order_relaxed); }
   uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
@@ -85,6 +89,7 @@ class FileTable {
   std::array<Shard, kShards> shards_;
   std::atomic<size_t> count_{0};
   std::atomic<uint64_t> bytes_{0};
+  std::atomic<uint64_t> expected_used_{0};
 };
 
 }  // namespace prism::fs

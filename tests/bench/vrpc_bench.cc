@@ -1,0 +1,262 @@
+// What an empty call costs: over a VRPC lane, over a UNIX stream socket, and over loopback TCP with
+// TCP_NODELAY, each between two processes, interleaved in one run so that all see the same machine.
+//
+// Prints a table and, with --json FILE, the same numbers. CPU is that of each process for the whole
+// phase, per call. "idle" puts a pause before every call, so that both sides are asleep.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <spdlog/spdlog.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "fs/core/host.h"
+#include "vrpc/client.h"
+#include "vrpc/handshake.h"
+#include "vrpc/server.h"
+#include "vrpc/spin.h"
+
+namespace prism::vrpc {
+namespace {
+
+constexpr size_t kSocketMessageBytes = 64;
+
+[[noreturn]] void Die(const std::string& what) {
+  std::fprintf(stderr, "vrpc_bench: %s\n", what.c_str());
+  std::_Exit(1);
+}
+
+// A process that serves until it is killed, and what calls it.
+struct Transport {
+  std::string name;
+  pid_t server = 0;
+  std::function<void()> call;
+};
+
+pid_t Fork(const std::function<void()>& body) {
+  pid_t child = ::fork();
+  if (child < 0) Die("fork failed");
+  if (child != 0) return child;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  body();
+  std::_Exit(0);
+}
+
+void Exchange(int fd, bool first_send) {
+  char bytes[kSocketMessageBytes] = {};
+  if (first_send && ::send(fd, bytes, sizeof bytes, 0) != sizeof bytes) Die("send failed");
+  if (::recv(fd, bytes, sizeof bytes, MSG_WAITALL) != sizeof bytes) {
+    if (first_send) Die("the echo server went away");
+    std::_Exit(0);
+  }
+  if (!first_send && ::send(fd, bytes, sizeof bytes, 0) != sizeof bytes) std::_Exit(1);
+}
+
+Transport OverSocket(const std::string& name, int client_fd, const std::function<int()>& server_fd) {
+  Transport transport;
+  transport.name = name;
+  transport.server = Fork([&] {
+    int fd = server_fd();
+    for (;;) Exchange(fd, false);
+  });
+  transport.call = [client_fd] { Exchange(client_fd, true); };
+  return transport;
+}
+
+Transport OverUnixSocket() {
+  int fds[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) Die("socketpair failed");
+  Transport transport = OverSocket("unix", fds[0], [&] {
+    ::close(fds[0]);
+    return fds[1];
+  });
+  ::close(fds[1]);
+  return transport;
+}
+
+Transport OverTcp() {
+  int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  if (::bind(listener, reinterpret_cast<sockaddr*>(&address), length) != 0 ||
+      ::listen(listener, 1) != 0 ||
+      ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length) != 0)
+    Die("cannot listen on loopback");
+  int client = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int one = 1;
+  ::setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  if (::connect(client, reinterpret_cast<sockaddr*>(&address), length) != 0)
+    Die("cannot connect to loopback");
+  Transport transport = OverSocket("tcp", client, [&] {
+    int fd = ::accept(listener, nullptr, nullptr);
+    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    ::close(client);
+    return fd;
+  });
+  ::close(listener);
+  return transport;
+}
+
+// A real server with a real volume in a process of its own. The client forks nothing afterwards.
+pid_t StartVrpcServer(const std::string& directory) {
+  return Fork([&] {
+    spdlog::set_level(spdlog::level::warn);
+    auto host = fs::Host::Open({.directory = directory + "/store"});
+    if (!host) Die(host.error().message);
+    auto volume = (*host)->Create("bench", false);
+    if (!volume) Die(volume.error().message);
+    auto open = [&](std::string_view name, bool importing) {
+      return (*host)->Attach(name, importing);
+    };
+    auto server = Server::Listen(LanePathFor(directory + "/control"), open);
+    if (!server) Die(server.error().message);
+    ::pause();
+  });
+}
+
+std::shared_ptr<Client> ConnectVrpc(const std::string& directory, uint32_t spin_us) {
+  for (int attempt = 0; attempt < 500; ++attempt) {
+    auto client = Client::Connect(LanePathFor(directory + "/control"),
+                                  {.volume = "bench", .spin_us_max = spin_us});
+    if (client) return *client;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  Die("the VRPC server does not come up");
+}
+
+double CpuSeconds(pid_t process) {
+  clockid_t clock;
+  timespec time{};
+  if (::clock_getcpuclockid(process, &clock) != 0 || ::clock_gettime(clock, &time) != 0)
+    Die("cannot read a process's CPU time");
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+struct Series {
+  std::vector<uint32_t> latency_ns;
+  double client_cpu_seconds = 0;
+  double server_cpu_seconds = 0;
+};
+
+void Measure(const Transport& transport, uint32_t calls, uint32_t pause_us, Series& series) {
+  for (int i = 0; i < 100; ++i) transport.call();
+  double client_cpu = CpuSeconds(::getpid()), server_cpu = CpuSeconds(transport.server);
+  for (uint32_t i = 0; i < calls; ++i) {
+    if (pause_us != 0) std::this_thread::sleep_for(std::chrono::microseconds(pause_us));
+    uint64_t start_ns = NowNs();
+    transport.call();
+    series.latency_ns.push_back(static_cast<uint32_t>(NowNs() - start_ns));
+  }
+  series.client_cpu_seconds += CpuSeconds(::getpid()) - client_cpu;
+  series.server_cpu_seconds += CpuSeconds(transport.server) - server_cpu;
+}
+
+double Percentile(const std::vector<uint32_t>& sorted, double fraction) {
+  return sorted[static_cast<size_t>(fraction * static_cast<double>(sorted.size() - 1))] / 1000.0;
+}
+
+nlohmann::json Report(const std::string& name, const char* phase, Series& series) {
+  std::sort(series.latency_ns.begin(), series.latency_ns.end());
+  double calls = static_cast<double>(series.latency_ns.size());
+  nlohmann::json row = {{"transport", name},
+                        {"phase", phase},
+                        {"calls", series.latency_ns.size()},
+                        {"p50_us", Percentile(series.latency_ns, 0.5)},
+                        {"p99_us", Percentile(series.latency_ns, 0.99)},
+                        {"p999_us", Percentile(series.latency_ns, 0.999)},
+                        {"client_cpu_us", series.client_cpu_seconds * 1e6 / calls},
+                        {"server_cpu_us", series.server_cpu_seconds * 1e6 / calls}};
+  std::printf("%-22s %-6s %9.2f %9.2f %9.2f %12.2f %12.2f\n", name.c_str(), phase,
+              row["p50_us"].get<double>(), row["p99_us"].get<double>(),
+              row["p999_us"].get<double>(), row["client_cpu_us"].get<double>(),
+              row["server_cpu_us"].get<double>());
+  return row;
+}
+
+struct Options {
+  uint32_t calls = 20000;
+  uint32_t rounds = 5;
+  uint32_t idle_calls = 300;
+  uint32_t pause_us = 2000;
+  std::string json_path;
+};
+
+void Run(const Options& options, const std::string& directory) {
+  std::vector<Transport> transports = {OverTcp(), OverUnixSocket()};
+  pid_t server = StartVrpcServer(directory);
+  std::shared_ptr<Client> polling = ConnectVrpc(directory, 50);
+  std::shared_ptr<Client> sleeping = ConnectVrpc(directory, 0);
+  auto add = [&](const char* name, std::function<bool()> call) {
+    auto checked = [call = std::move(call), name] {
+      if (!call()) Die(std::string(name) + " failed");
+    };
+    transports.push_back({name, server, checked});
+  };
+  add("vrpc", [&] { return polling->Null().has_value(); });
+  add("vrpc, client sleeps", [&] { return sleeping->Null().has_value(); });
+  add("vrpc getattr", [&] { return polling->Getattr({}, kRootInode).has_value(); });
+
+  std::vector<Series> busy(transports.size()), idle(transports.size());
+  for (uint32_t round = 0; round < options.rounds; ++round) {
+    for (size_t i = 0; i < transports.size(); ++i) {
+      Measure(transports[i], options.calls / options.rounds, 0, busy[i]);
+      Measure(transports[i], options.idle_calls / options.rounds, options.pause_us, idle[i]);
+    }
+  }
+  std::printf("%-22s %-6s %9s %9s %9s %12s %12s\n", "us per call", "phase", "p50", "p99", "p99.9",
+              "client CPU", "server CPU");
+  nlohmann::json rows = nlohmann::json::array();
+  for (size_t i = 0; i < transports.size(); ++i) {
+    rows.push_back(Report(transports[i].name, "busy", busy[i]));
+    rows.push_back(Report(transports[i].name, "idle", idle[i]));
+  }
+  double factor = Percentile(busy[0].latency_ns, 0.5) / Percentile(busy[2].latency_ns, 0.5);
+  std::printf("p50 of an empty call: VRPC is %.1f times as fast as loopback TCP\n", factor);
+  if (!options.json_path.empty()) {
+    nlohmann::json report = {{"cores", std::thread::hardware_concurrency()},
+                             {"tcp_over_vrpc_p50", factor},
+                             {"rows", rows}};
+    std::ofstream(options.json_path) << report.dump(2) << "\n";
+  }
+  for (const Transport& transport : transports) ::kill(transport.server, SIGKILL);
+  while (::waitpid(-1, nullptr, 0) > 0) {
+  }
+}
+
+}  // namespace
+}  // namespace prism::vrpc
+
+int main(int argc, char** argv) {
+  prism::vrpc::Options options;
+  CLI::App app("Cost of an empty call over VRPC, UNIX sockets and loopback TCP");
+  app.add_option("--calls", options.calls, "busy calls per transport");
+  app.add_option("--idle-calls", options.idle_calls, "calls after a pause, per transport");
+  app.add_option("--pause-us", options.pause_us, "that pause");
+  app.add_option("--rounds", options.rounds, "interleaved rounds")->check(CLI::Range(1, 1000));
+  app.add_option("--json", options.json_path, "also write the numbers here");
+  CLI11_PARSE(app, argc, argv);
+  spdlog::set_level(spdlog::level::warn);
+  char directory[] = "/tmp/prism-vrpc-bench-XXXXXX";
+  if (::mkdtemp(directory) == nullptr) return 1;
+  prism::vrpc::Run(options, directory);
+  std::filesystem::remove_all(directory);
+  return 0;
+}
