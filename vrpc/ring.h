@@ -61,11 +61,14 @@ class Producer {
 
  public:
   Producer() = default;
-  // entries: a power of two; places: that many Entry. The ring is empty.
-  Producer(RingControl* control, void* places, uint32_t entries)
-      : control_(control), places_(static_cast<uint64_t*>(places)), entries_(entries) {}
+  // entries: a power of two; places: that many Entry. The ring is empty, its indices at `start`.
+  Producer(RingControl* control, void* places, uint32_t entries, uint32_t start = 0)
+      : control_(control),
+        places_(static_cast<uint64_t*>(places)),
+        entries_(entries),
+        tail_(start) {}
 
-  // kNothing: the ring is full. kEntry: done, and SleepsAfterPush says whether to ring.
+  // kNothing: the ring is full. kEntry: done, and ConsumerSleeps says whether to ring.
   Look Push(const Entry& entry) {
     uint32_t used = tail_ - Shared(control_->head).load(std::memory_order_acquire);
     if (used > entries_) return Look::kBroken;
@@ -96,8 +99,11 @@ class Consumer {
 
  public:
   Consumer() = default;
-  Consumer(RingControl* control, void* places, uint32_t entries)
-      : control_(control), places_(static_cast<uint64_t*>(places)), entries_(entries) {}
+  Consumer(RingControl* control, void* places, uint32_t entries, uint32_t start = 0)
+      : control_(control),
+        places_(static_cast<uint64_t*>(places)),
+        entries_(entries),
+        head_(start) {}
 
   // Takes the next entry into private memory.
   Look Pop(Entry& entry) {
