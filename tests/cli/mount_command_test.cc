@@ -74,6 +74,25 @@ TEST_F(MountCommandTest, ALiveMountCanBeClonedAndExported) {
   EXPECT_EQ(server.Prism("umount " + at_).exit_code, kExitDone);
 }
 
+TEST_F(MountCommandTest, AFullDiskIsAClearErrorAndLeavesNothing) {
+  ASSERT_EQ(Shell("mount -t tmpfs -o size=400m none " + at_).exit_code, 0);
+  {
+    LiveServer server(at_);
+    ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " before").exit_code, kExitDone);
+    const ShellResult full =
+        Shell("(cd " + directory_.path() + "; head -c 600M /dev/urandom > big; " +
+              "tar -cf - big) | " + server.Command("import -q tar:- big"));
+    EXPECT_EQ(full.exit_code, kExitFailed);
+    EXPECT_NE(full.output.find("No space left"), std::string::npos) << full.output;
+    EXPECT_EQ(server.Names(), "before");
+    EXPECT_EQ(server.Prism("import -q dir:" + tree_ + " after").exit_code, kExitDone);
+  }
+  LiveServer again(at_);
+  EXPECT_EQ(again.Names(), "after before");
+  EXPECT_EQ(again.Prism("export -q before dir:" + directory_ / "copy").exit_code, kExitDone);
+  EXPECT_EQ(Shell("diff -r " + tree_ + " " + directory_ / "copy").output, "");
+}
+
 TEST_F(MountCommandTest, AServerThatDiesTakesItsMountsAway) {
   LiveServer server(directory_.path());
   ASSERT_EQ(server.Prism("create a").exit_code, kExitDone);

@@ -219,11 +219,11 @@ TEST_F(VolumeTest, OneCloneCallMakesManyEqualVolumes) {
   EXPECT_EQ(driver_->host().List().size(), 101u);
 }
 
-TEST_F(VolumeTest, AnImportIsInvisibleUntilPublished) {
+TEST_F(VolumeTest, AnImportIsBusyUntilPublished) {
   fs::Host& host = driver_->host();
   EXPECT_TRUE(Must(host.Create("import", true)).importing);
-  EXPECT_EQ(ErrOf(host.Attach("import", false)), Err::kNoEntry);
-  EXPECT_EQ(ErrOf(host.Clone("import", {"x"})), Err::kNoEntry);
+  EXPECT_EQ(ErrOf(host.Attach("import", false)), Err::kBusy);
+  EXPECT_EQ(ErrOf(host.Clone("import", {"x"})), Err::kBusy);
   {
     auto importer = Must(host.Attach("import", true));
     CreateArgs args;
