@@ -19,6 +19,7 @@ struct Options {
   uint64_t operations = 200000;
   uint64_t data_mib = 512;
   int runs = 5;
+  std::string only;
 };
 
 // Wall and CPU microseconds of one operation, a sample a run.
@@ -350,6 +351,7 @@ int Run(int argc, char** argv) {
   CLI::App app{"Benchmark of the server's operations: prints a section of Markdown"};
   app.add_option("--store", options.store, "directory on the disk to measure; emptied");
   app.add_flag("--quick", quick, "fewer operations and 20,000 files");
+  app.add_option("--only", options.only, "one part: reads, changes or data");
   CLI11_PARSE(app, argc, argv);
   if (quick) {
     options.files = 20000;
@@ -358,9 +360,10 @@ int Run(int argc, char** argv) {
     options.runs = 3;
   }
   EngineBench bench(options);
-  ReportReads(bench);
-  ReportChanges(bench);
-  ReportData(bench);
+  auto wanted = [&](const char* part) { return options.only.empty() || options.only == part; };
+  if (wanted("reads")) ReportReads(bench);
+  if (wanted("changes")) ReportChanges(bench);
+  if (wanted("data")) ReportData(bench);
   return 0;
 }
 
