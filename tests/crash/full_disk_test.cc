@@ -34,7 +34,9 @@ class FullDiskTest : public ::testing::Test {
   void TearDown() override {
     fs_.reset();
     host_.reset();
-    if (mounted_) EXPECT_EQ(::umount2(disk_.c_str(), MNT_DETACH), 0);
+    if (mounted_) {
+      EXPECT_EQ(::umount2(disk_.c_str(), MNT_DETACH), 0);
+    }
   }
 
   bool Open() {
