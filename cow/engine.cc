@@ -10,6 +10,7 @@
 #include <cstring>
 #include <shared_mutex>
 
+#include "cow/file.h"
 #include "cow/record.h"
 #include "cow/store_directory.h"
 #include "fs/base/check.h"
@@ -126,6 +127,9 @@ Outcome<void> Engine::Recover(RootOwner& owner) {
     return Explain(replayed.error(), "the journal of {} cannot be replayed after record {}: {}",
                    options_.directory, journal_.last_lsn(), NameOf(replayed.error()));
   }
+  // The names of db/, journal/ and segments/: what is synced inside of them is found again by these.
+  if (!SyncDirectory(options_.directory))
+    return Explain(Err::kIo, "{} cannot be synced", options_.directory);
   segments_.RemoveUnused();
   last_cut_ = cut_;
   if (records > 0) {

@@ -35,7 +35,8 @@ Outcome<void> WriteMarker(int descriptor, const std::string& directory) {
   if (::pwrite(descriptor, line.data(), line.size(), 0) != static_cast<ssize_t>(line.size()) ||
       ::fsync(descriptor) != 0)
     return ExplainErrno(errno, directory + "/PRISM");
-  if (!SyncDirectory(directory)) return Explain(Err::kIo, "{} cannot be synced", directory);
+  if (!SyncDirectory(directory) || !SyncDirectory(directory + "/.."))
+    return Explain(Err::kIo, "{} or the directory that it is in cannot be synced", directory);
   return {};
 }
 

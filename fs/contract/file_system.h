@@ -218,7 +218,8 @@ class FileSystem {
   // Visits the entries after `cookie` (0: from the start; "." and ".." are not among them) in
   // cookie order until the visitor returns false, at most kReaddirEntriesMax in one call. Cookies
   // are stable while entries come and go: an entry that is there throughout is listed exactly once.
-  // Cookies are below 2^63; 1 and 2 are never used (front ends number "." and ".." with them). The visitor must not
+  // Cookies 1 and 2 are never used (front ends number "." and ".." with them), nor any from 2^63 on
+  // (directory offsets are signed). The visitor must not
   // call the file system.
   virtual Result<ReaddirResult> Readdir(const Caller& caller, InodeId dir, uint64_t cookie,
                                         bool with_attr,

@@ -27,13 +27,15 @@ AclEntry* GroupClass(Acl& acl) {
 
 bool IsValidSet(const Acl& acl) {
   size_t owners = 0, groups = 0, others = 0, masks = 0, named = 0;
-  for (size_t i = 0; i < acl.size(); ++i) {
-    owners += acl[i].tag == kAclUserObj;
-    groups += acl[i].tag == kAclGroupObj;
-    others += acl[i].tag == kAclOther;
-    masks += acl[i].tag == kAclMask;
-    named += HasId(acl[i].tag);
-    if (i > 0 && acl[i].tag == acl[i - 1].tag && acl[i].id == acl[i - 1].id) return false;
+  uint16_t last = 0;
+  for (const AclEntry& entry : acl) {
+    owners += entry.tag == kAclUserObj;
+    groups += entry.tag == kAclGroupObj;
+    others += entry.tag == kAclOther;
+    masks += entry.tag == kAclMask;
+    named += HasId(entry.tag);
+    if (entry.tag < last) return false;
+    last = entry.tag;
   }
   return owners == 1 && groups == 1 && others == 1 && masks <= 1 && (named == 0 || masks == 1);
 }
@@ -41,8 +43,11 @@ bool IsValidSet(const Acl& acl) {
 }  // namespace
 
 Result<Acl> ParseAcl(std::string_view value) {
+  if (value.empty()) return Acl{};
   ByteReader reader(value);
-  if (reader.Get<uint32_t>() != kAclVersion || reader.failed()) return Fail(Err::kInvalid);
+  const uint32_t version = reader.Get<uint32_t>();
+  if (reader.failed()) return Fail(Err::kInvalid);
+  if (version != kAclVersion) return Fail(Err::kNotSupported);
   if (reader.remaining() % 8 != 0) return Fail(Err::kInvalid);
   Acl acl;
   acl.reserve(reader.remaining() / 8);
@@ -68,9 +73,6 @@ Result<Acl> ParseAcl(std::string_view value) {
     }
     acl.push_back(entry);
   }
-  std::sort(acl.begin(), acl.end(), [](const AclEntry& a, const AclEntry& b) {
-    return a.tag != b.tag ? a.tag < b.tag : a.id < b.id;
-  });
   if (!acl.empty() && !IsValidSet(acl)) return Fail(Err::kInvalid);
   return acl;
 }

@@ -28,11 +28,12 @@ struct AclEntry {
   bool operator==(const AclEntry&) const = default;
 };
 
-// In canonical order: owner, users by id, owning group, groups by id, mask, other.
+// In the order of tags: owner, users, owning group, groups, mask, other.
 using Acl = std::vector<AclEntry>;
 
-// kInvalid: malformed, a required entry missing, an id twice, or entries that need a mask without
-// one. Sorts. An empty list (a header alone) is valid: it means "none".
+// As Linux' posix_acl_valid. kInvalid: malformed, out of order, a required entry missing or twice,
+// or entries that need a mask without one. kNotSupported: another version. An empty list (nothing,
+// or a header alone) is valid: it means "none".
 Result<Acl> ParseAcl(std::string_view value);
 std::string FormatAcl(const Acl& acl);
 

@@ -6,6 +6,7 @@
 #include "fs/core/clients.h"
 #include "fs/core/dir_cookie.h"
 #include "fs/core/file_data.h"
+#include "fs/core/holds.h"
 #include "fs/core/orphans.h"
 #include "fs/core/volume_core.h"
 
@@ -18,13 +19,14 @@ struct VolumeCore::Impl {
         store(chunk_store),
         options(core_options),
         key(map->hash_key()),
-        data(options.volume, *map, store, budget),
-        orphans(*map, data) {}
+        data(options.volume, *map, store, budget, holds),
+        orphans(*map, data, holds) {}
 
   const std::shared_ptr<cow::VolumeMap> map;
   cow::ChunkStore& store;
   const CoreOptions options;
   const HashKey key;
+  Holds holds;
   FileData data;
   Orphans orphans;
   Clients clients;

@@ -23,6 +23,7 @@
 #include "fs/core/data_barrier.h"
 #include "fs/core/file_limits.h"
 #include "fs/core/file_state.h"
+#include "fs/core/holds.h"
 #include "fs/core/times.h"
 
 namespace prism::fs {
@@ -34,10 +35,17 @@ class FileData {
   // Further changes to the record within the operation's last transaction.
   using Edit = FunctionRef<Status(cow::WriteTransaction&, InodeRecord&)>;
 
-  FileData(VolumeId volume, cow::VolumeMap& map, cow::ChunkStore& store, DirtyBudget& budget)
-      : volume_(volume), map_(map), store_(store), budget_(budget), files_(budget) {}
+  FileData(VolumeId volume, cow::VolumeMap& map, cow::ChunkStore& store, DirtyBudget& budget,
+           const Holds& holds)
+      : volume_(volume),
+        map_(map),
+        store_(store),
+        budget_(budget),
+        holds_(holds),
+        files_(budget) {}
 
-  // LoadInode, with all that waits in memory laid over it.
+  // LoadInode, with all that waits in memory laid over it. Also kStale: it has neither a link nor
+  // a holder, and is not yet freed.
   Result<InodeRecord> Load(const cow::ReadView& view, InodeId ino) const;
 
   Result<ReadResult> Read(InodeId ino, uint64_t offset, std::span<std::byte> buffer, Check check);
@@ -75,6 +83,8 @@ class FileData {
 
   DataBarrier& barrier() { return barrier_; }
   LazyTimes& lazy_times() { return lazy_times_; }
+  // What the files' used_bytes show beyond what is stored.
+  uint64_t expected_used() const { return files_.expected_used(); }
   uint64_t dirty_bytes() const { return files_.bytes(); }
 
  private:
@@ -94,6 +104,7 @@ class FileData {
   // file_data_write.cc
   Status MakeRoom(size_t bytes);
   void CopyIn(FileState& state, uint64_t offset, std::span<const std::byte> data, bool& ragged);
+  void DropActive(FileState& state);
   Result<Change> NoteWritten(FileState& state, uint64_t end, uint64_t added);
 
   // file_data_flush.cc. REQUIRES of all: the state's flush_lock.
@@ -136,6 +147,7 @@ class FileData {
   cow::VolumeMap& map_;
   cow::ChunkStore& store_;
   DirtyBudget& budget_;
+  const Holds& holds_;
   FileTable files_;
   LazyTimes lazy_times_;
   DataBarrier barrier_;

@@ -260,6 +260,7 @@ Result<Change> FileData::ShrinkLocked(FileState& state, const InodeRecord& old, 
   StoreInode(*transaction, record);
   PRISM_TRY(CommitShrink(state, *transaction, record));
   state.Overlay(record);
+  files_.ExpectUsed(state, record.attr.used_bytes - record.stored_used);
   change.after = record.attr;
   return change;
 }

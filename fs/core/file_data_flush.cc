@@ -201,6 +201,7 @@ void FileData::FinishBatch(FileState& state, bool saved) {
   if (saved) {
     const uint64_t bytes = ValidBytes(state.flushing);
     state.flushing.clear();
+    if (state.active.empty()) files_.ExpectUsed(state, 0);
     std::lock_guard attr_lock(state.attr_lock);
     state.unsaved_bytes -= std::min(state.unsaved_bytes, bytes);
     if (state.active.empty()) {

@@ -47,6 +47,7 @@ void FillZero(std::span<std::byte> out) {
 
 Result<InodeRecord> FileData::Load(const cow::ReadView& view, InodeId ino) const {
   auto record = LoadInode(view, ino);
+  if (record && record->attr.nlink == 0 && !holds_.Contains(ino)) return Fail(Err::kStale);
   if (record) {
     files_.Overlay(*record);
     lazy_times_.Overlay(record->attr);

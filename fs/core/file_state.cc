@@ -59,6 +59,7 @@ void FileTable::Remove(FileState& state) {
   if (state.dead) return;
   state.dead = true;
   Charge(state, -static_cast<int64_t>(state.charged));
+  ExpectUsed(state, 0);
   Shard& shard = shards_[state.ino % kShards];
   std::lock_guard lock(shard.mutex);
   PRISM_CHECK(shard.states.erase(state.ino) == 1);
@@ -79,6 +80,12 @@ std::vector<std::shared_ptr<FileState>> FileTable::DirtyBefore(
       if (state->dirty_since.load(std::memory_order_relaxed) <= time) some.push_back(state);
   }
   return some;
+}
+
+void FileTable::ExpectUsed(FileState& state, uint64_t bytes) {
+  std::lock_guard lock(state.attr_lock);
+  expected_used_.fetch_add(bytes - state.expected_used, std::memory_order_relaxed);
+  state.expected_used = bytes;
 }
 
 void FileTable::Charge(FileState& state, int64_t change) {

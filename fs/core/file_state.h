@@ -40,7 +40,7 @@ struct FileState {
   std::shared_mutex data_lock;  // of what follows; shared to read the file, exclusive to write
   BlockMap active;              // newest
   BlockMap flushing;            // being saved: changed by the holder of flush_lock alone
-  bool dead = false;            // no longer in the table: look again
+  bool dead = false;            // no longer in the table: look again. Set under both locks
   uint64_t charged = 0;         // what this state's blocks have charged to the budget
 
   mutable std::mutex attr_lock;  // a leaf; of what follows. Changed only under a view of the volume
@@ -50,6 +50,7 @@ struct FileState {
   Timespec mtime;
   Timespec ctime;
   uint64_t unsaved_bytes = 0;    // in active and flushing, for used_bytes
+  uint64_t expected_used = 0;    // what used_bytes shows beyond what is stored
 
   // Lays the waiting attributes over a stored record.
   void Overlay(InodeRecord& record) const;
@@ -64,7 +65,7 @@ class FileTable {
   std::shared_ptr<FileState> Find(InodeId ino) const;
   std::shared_ptr<FileState> FindOrMake(InodeId ino);
   // Takes a state that has nothing more to say out of the table and marks it dead. REQUIRES: its
-  // data_lock is held exclusively.
+  // flush_lock and its data_lock, exclusively: who holds either keeps it alive.
   void Remove(FileState& state);
   void Overlay(InodeRecord& record) const;
   // Those that became dirty at or before `time`.
@@ -72,6 +73,9 @@ class FileTable {
 
   // Sets what `state` charges to what its blocks occupy. REQUIRES: data_lock exclusively.
   void Charge(FileState& state, int64_t change);
+  // For the volume's totals. REQUIRES: not state.attr_lock.
+  void ExpectUsed(FileState& state, uint64_t bytes);
+  uint64_t expected_used() const { return expected_used_.load(std::memory_order_relaxed); }
   uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
@@ -85,6 +89,7 @@ class FileTable {
   std::array<Shard, kShards> shards_;
   std::atomic<size_t> count_{0};
   std::atomic<uint64_t> bytes_{0};
+  std::atomic<uint64_t> expected_used_{0};
 };
 
 }  // namespace prism::fs

@@ -39,7 +39,7 @@ Result<RemoveResult> VolumeFs::Remove(const Caller& caller, InodeId dir, std::st
   result.parent.after = parent.attr;
   result.removed = record.attr;
   const bool orphaned = record.attr.nlink == 0;
-  if (orphaned) impl_.orphans.Hold(found.ino, impl_.clients.All());
+  if (orphaned) impl_.holds.Set(found.ino, impl_.clients.All());
   Status committed = Commit(std::move(transaction), orphaned ? found.ino : 0);
   PRISM_TRY(committed);
   impl_.clients.TellEntry(id_, dir, name);

@@ -197,7 +197,7 @@ Result<RenameResult> VolumeFs::Rename(const Caller& caller, InodeId from_dir,
   if (state.to.found) result.replaced = state.target.attr;
   const InodeId replaced = state.to.found ? state.target.attr.ino : 0;
   const bool orphaned = replaced != 0 && state.target.attr.nlink == 0;
-  if (orphaned) impl_.orphans.Hold(replaced, impl_.clients.All());
+  if (orphaned) impl_.holds.Set(replaced, impl_.clients.All());
   PRISM_TRY(Commit(std::move(transaction), orphaned ? replaced : 0));
   impl_.clients.TellEntry(id_, from_dir, from_name);
   impl_.clients.TellEntry(id_, to_dir, to_name);

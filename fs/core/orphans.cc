@@ -13,24 +13,14 @@ using cow::MakeKey;
 
 }  // namespace
 
-void Orphans::Hold(InodeId ino, std::vector<ClientId> holders) {
-  std::lock_guard lock(mutex_);
-  holders_[ino] = std::move(holders);
-}
-
-void Orphans::Unhold(InodeId ino) {
-  std::lock_guard lock(mutex_);
-  holders_.erase(ino);
-}
-
 Status Orphans::Release(ClientId client, InodeId ino) {
-  {
-    std::lock_guard lock(mutex_);
-    auto found = holders_.find(ino);
-    if (found == holders_.end() || std::erase(found->second, client) == 0)
+  switch (holds_.Remove(client, ino)) {
+    case Holds::Drop::kNotHeld:
       return Fail(Err::kInvalid);
-    if (!found->second.empty()) return {};
-    holders_.erase(found);
+    case Holds::Drop::kStillHeld:
+      return {};
+    case Holds::Drop::kLast:
+      break;
   }
   auto freed = FreeStep(ino);
   if (!freed || !*freed) {
@@ -41,16 +31,9 @@ Status Orphans::Release(ClientId client, InodeId ino) {
 }
 
 void Orphans::Detach(ClientId client) {
+  const std::vector<InodeId> last = holds_.RemoveAll(client);
   std::lock_guard lock(mutex_);
-  for (auto at = holders_.begin(); at != holders_.end();) {
-    std::erase(at->second, client);
-    if (at->second.empty()) {
-      unheld_.push_back(at->first);
-      at = holders_.erase(at);
-    } else {
-      ++at;
-    }
-  }
+  unheld_.insert(unheld_.end(), last.begin(), last.end());
 }
 
 Status Orphans::FindLeftovers() {
@@ -59,7 +42,7 @@ Status Orphans::FindLeftovers() {
   std::lock_guard lock(mutex_);
   PRISM_TRY(view->Scan(MakeKey(ItemType::kOrphan, 0), EndKey(ItemType::kOrphan, kInodeMax),
                        [&](cow::Key key, std::string_view) {
-                         if (!holders_.contains(key.ino())) unheld_.push_back(key.ino());
+                         if (!holds_.Contains(key.ino())) unheld_.push_back(key.ino());
                          return true;
                        }));
   searched_ = true;

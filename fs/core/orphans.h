@@ -4,24 +4,20 @@
 #include <cstddef>
 #include <deque>
 #include <mutex>
-#include <unordered_map>
-#include <vector>
 
 #include "cow/volume_map.h"
 #include "fs/core/clients.h"
 #include "fs/core/file_data.h"
+#include "fs/core/holds.h"
 
 namespace prism::fs {
 
 // THREADS: any.
 class Orphans {
  public:
-  Orphans(cow::VolumeMap& map, FileData& data) : map_(map), data_(data) {}
+  Orphans(cow::VolumeMap& map, FileData& data, Holds& holds)
+      : map_(map), data_(data), holds_(holds) {}
 
-  // Before the commit that takes the last link: everybody in `holders` holds the inode from now on.
-  void Hold(InodeId ino, std::vector<ClientId> holders);
-  // That commit failed.
-  void Unhold(InodeId ino);
   // kInvalid: it does not hold it. Frees a small inode at once when it was the last holder.
   Status Release(ClientId client, InodeId ino);
   void Detach(ClientId client);
@@ -35,10 +31,10 @@ class Orphans {
 
   cow::VolumeMap& map_;
   FileData& data_;
+  Holds& holds_;
   std::mutex reap_mutex_;  // one reaper at a time
   bool searched_ = false;  // of reap_mutex_
   std::mutex mutex_;       // a leaf; of what follows
-  std::unordered_map<InodeId, std::vector<ClientId>> holders_;
   std::deque<InodeId> unheld_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "fs/base/check.h"
 #include "fs/core/core_impl.h"
 #include "fs/core/volume_fs.h"
 
@@ -17,7 +18,8 @@ Status FormatVolume(cow::VolumeMap& map) {
   if (there) return {};
   if (there.error() != Err::kStale) return Fail(there.error());
   InodeRecord root;
-  root.attr.ino = kRootInode;
+  root.attr.ino = transaction->AllocateInode();
+  PRISM_CHECK(root.attr.ino == kRootInode);  // the first number of an empty volume
   root.attr.type = FileType::kDirectory;
   root.attr.mode = 0755;
   root.attr.nlink = 2;

@@ -13,6 +13,9 @@ VolumeFs::VolumeFs(std::shared_ptr<VolumeCore> core, const AttachOptions& option
 VolumeFs::~VolumeFs() {
   impl_.clients.Detach(id_);
   impl_.orphans.Detach(id_);
+  // What few files were left to this client alone go at once; the background frees the rest.
+  constexpr size_t kStepsAtOnce = 64;
+  if (!impl_.map->destroyed()) (void)impl_.orphans.Reap(kStepsAtOnce);
 }
 
 void VolumeFs::SetListener(EventListener* listener) { impl_.clients.SetListener(id_, listener); }
@@ -42,7 +45,7 @@ Status VolumeFs::Commit(Transaction transaction, InodeId orphan) {
   const Result<Lsn> lsn = transaction->Commit();
   transaction.reset();
   if (!lsn) {
-    if (orphan != 0) impl_.orphans.Unhold(orphan);
+    if (orphan != 0) impl_.holds.Forget(orphan);
     return Fail(lsn.error());
   }
   if (!durable_metadata_) return {};
@@ -69,7 +72,7 @@ Result<StatfsResult> VolumeFs::Statfs(const Caller&) {
   PRISM_TRY(Alive());
   const cow::VolumeUsage usage = impl_.map->Usage();
   StatfsResult result;
-  result.used_bytes = usage.bytes;
+  result.used_bytes = usage.bytes + impl_.data.expected_used();
   result.free_bytes = impl_.store.FreeBytes();
   result.total_bytes = result.used_bytes + result.free_bytes;
   result.files = usage.inodes;

@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <thread>
 
 #include "tests/conformance/suite.h"
 
@@ -100,6 +101,11 @@ TEST_F(OrphanTest, AClientThatGoesReleasesAll) {
   Must(fs_->Unlink(kKernel, kRootInode, "f"));
   Must(fs_->Release(kKernel, ino));
   other.reset();
+  // A server may learn a little later that a client has gone.
+  auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (ErrOf(fs_->Getattr(kKernel, ino)) != Err::kStale &&
+         std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   EXPECT_EQ(ErrOf(fs_->Getattr(kKernel, ino)), Err::kStale);
   EXPECT_EQ(Must(fs_->Statfs(kKernel)).files, 1u);
 }

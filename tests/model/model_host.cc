@@ -64,7 +64,7 @@ Outcome<std::vector<fs::VolumeInfo>> ModelHost::Clone(std::string_view source,
                                                       const std::vector<std::string>& targets) {
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(auto origin, Find(source));
-  if (origin->importing) return Explain(Err::kNoEntry, "'{}' is still being imported", source);
+  if (origin->importing) return Explain(Err::kBusy, "'{}' is still being imported", source);
   for (const std::string& target : targets) PRISM_TRY(CheckNew(target));
   if (std::set<std::string>(targets.begin(), targets.end()).size() != targets.size())
     return Explain(Err::kExists, "a target is named twice");
@@ -101,6 +101,7 @@ Outcome<void> ModelHost::Destroy(const std::vector<std::string>& names) {
 Outcome<void> ModelHost::Rename(std::string_view from, std::string_view to) {
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(auto volume, Find(from));
+  if (from == to) return {};
   PRISM_TRY(CheckNew(to));
   world_->volumes.erase(volume->name);
   volume->name = to;
@@ -142,7 +143,7 @@ Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::Attach(std::string_view name
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(auto volume, Find(name));
   if (volume->importing && !importing)
-    return Explain(Err::kNoEntry, "'{}' is still being imported", name);
+    return Explain(Err::kBusy, "'{}' is still being imported", name);
   if (!volume->importing && importing)
     return Explain(Err::kInvalid, "'{}' is not being imported", name);
   return MakeClient(world_, volume);

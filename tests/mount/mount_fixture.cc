@@ -9,11 +9,26 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <thread>
 
+#include "tests/model/model_host.h"
+
 namespace prism::mount {
+namespace {
+
+Outcome<std::unique_ptr<fs::Host>> OpenHost(const std::string& directory) {
+#ifdef MOUNT_TEST_ENGINE
+  return fs::Host::Open({.directory = directory});
+#else
+  (void)directory;
+  return std::unique_ptr<fs::Host>(std::make_unique<model::ModelHost>());
+#endif
+}
+
+}  // namespace
 
 int RunAs(uid_t uid, gid_t gid, const std::function<int()>& action) {
   pid_t child = fork();
@@ -70,7 +85,10 @@ void MountTest::SetUp() {
   char name[] = "/tmp/prism-mount-test.XXXXXX";
   ASSERT_NE(mkdtemp(name), nullptr);
   base_ = name;
-  ASSERT_TRUE(host_.Create("base", false).has_value());
+  auto host = OpenHost(base_ + "/store");
+  ASSERT_TRUE(host) << host.error().message;
+  host_ = std::move(*host);
+  ASSERT_TRUE(host_->Create("base", false).has_value());
   AddMount();
   ASSERT_EQ(chmod(Path("").c_str(), 0777), 0);
 }
@@ -78,9 +96,12 @@ void MountTest::SetUp() {
 void MountTest::TearDown() {
   sessions_.clear();
   file_systems_.clear();
+  host_.reset();
   if (base_.empty()) return;
   for (size_t i = 0; rmdir((base_ + "/" + std::to_string(i)).c_str()) == 0; ++i) {
   }
+  std::error_code error;
+  std::filesystem::remove_all(base_ + "/store", error);
   EXPECT_EQ(rmdir(base_.c_str()), 0) << base_;
 }
 
@@ -89,7 +110,7 @@ size_t MountTest::AddMount() {
   std::string directory = base_ + "/" + std::to_string(index);
   EXPECT_EQ(mkdir(directory.c_str(), 0755), 0);
   chmod(base_.c_str(), 0755);
-  auto inner = host_.Attach("base", false);
+  auto inner = host_->Attach("base", false);
   EXPECT_TRUE(inner.has_value());
   file_systems_.push_back(std::make_shared<CountingFileSystem>(*inner));
   auto session =

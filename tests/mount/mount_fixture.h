@@ -1,4 +1,5 @@
-// A real mount of the reference model in a temporary directory, taken away at the end.
+// A real mount in a temporary directory, taken away at the end: of the reference model, or, where
+// MOUNT_TEST_ENGINE is defined, of the engine on a store of its own.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "fs/core/host.h"
 #include "fs/mount/mount_session.h"
-#include "tests/model/model_host.h"
 #include "tests/mount/counting_file_system.h"
 
 namespace prism::mount {
@@ -39,7 +40,7 @@ class MountTest : public ::testing::Test {
   CountingFileSystem& file_system(size_t mount = 0) { return *file_systems_[mount]; }
   MountSession& session(size_t mount = 0) { return *sessions_[mount]; }
 
-  model::ModelHost host_;
+  std::unique_ptr<fs::Host> host_;
 
  private:
   std::string base_;

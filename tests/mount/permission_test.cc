@@ -130,7 +130,7 @@ TEST_F(PermissionTest, AReadOnlyMountRefuses) {
   char name[] = "/tmp/prism-mount-ro.XXXXXX";
   ASSERT_NE(mkdtemp(name), nullptr);
   WriteFile(Path("f"), "x");
-  auto inner = host_.Attach("base", false);
+  auto inner = host_->Attach("base", false);
   ASSERT_TRUE(inner.has_value());
   auto session =
       MountSession::Start(*inner, {.directory = name, .volume = "base", .read_only = true});

@@ -1,0 +1,274 @@
+// The `prism` command and prismd as their users see them: results, exit codes, messages, and that
+// nothing half made stays.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <thread>
+
+#include "tests/cli/live_server.h"
+#include "tools/prism/command.h"
+
+namespace prism::tool {
+namespace {
+
+bool Has(const std::string& text, const std::string& words) {
+  return text.find(words) != std::string::npos;
+}
+
+class CommandTest : public testing::Test {
+ protected:
+  void MakeTree(int files) {
+    EXPECT_EQ(Shell("mkdir -p " + tree_ + " && cd " + tree_ + " && for i in $(seq " +
+                    std::to_string(files) + "); do echo $i > $i; done")
+                  .exit_code,
+              0);
+  }
+
+  TemporaryDirectory directory_;
+  const std::string tree_ = directory_ / "tree";
+};
+
+TEST_F(CommandTest, ALifeOfVolumes) {
+  LiveServer server(directory_.path());
+  MakeTree(20);
+  ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " base").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("clone base a b c").exit_code, kExitDone);
+  EXPECT_EQ(server.Names(), "a b base c");
+  EXPECT_EQ(server.Json("show a")["result"]["parent"], "base");
+  EXPECT_EQ(server.Json("show a")["result"]["inodes"], 21);
+  EXPECT_EQ(server.Prism("rename a web").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("destroy base b c").exit_code, kExitDone);
+  EXPECT_EQ(server.Names(), "web");
+  ASSERT_EQ(server.Prism("export -q web dir:" + directory_ / "copy").exit_code, kExitDone);
+  EXPECT_EQ(Shell("diff -r " + tree_ + " " + directory_ / "copy").output, "");
+  EXPECT_EQ(server.Prism("create empty").exit_code, kExitDone);
+  EXPECT_TRUE(Has(server.Prism("list").output, "web"));
+  EXPECT_TRUE(Has(server.Prism("stat").output, "unique"));
+  EXPECT_EQ(server.Json("stat")["result"]["volumes"], 2);
+  EXPECT_EQ(server.Prism("lanes").output, "nobody is attached\n");
+}
+
+TEST_F(CommandTest, ExitCodesAndMessages) {
+  LiveServer server(directory_.path());
+  ASSERT_EQ(server.Prism("create v").exit_code, kExitDone);
+  struct Case {
+    std::string arguments;
+    int exit_code;
+    std::string words;
+  };
+  const std::vector<Case> cases = {
+      {"", kExitUsage, "subcommand"},
+      {"fly", kExitUsage, ""},
+      {"create", kExitUsage, "NAME"},
+      {"import zip:x y", kExitUsage, "dir:PATH"},
+      {"import dir: y", kExitUsage, "dir:PATH"},
+      {"mount v", kExitUsage, "DIR"},
+      {"--help", kExitDone, "Exit codes"},
+      {"create v", kExitExists, "v"},
+      {"create ../v", kExitFailed, "name"},
+      {"create \"$(printf 'x\\ny')\"", kExitFailed, "name"},
+      {"show absent", kExitNotFound, "absent"},
+      {"clone absent x", kExitNotFound, "absent"},
+      {"clone v x v", kExitExists, "v"},
+      {"clone v x x", kExitFailed, "x"},
+      {"destroy v absent", kExitNotFound, "absent"},
+      {"rename absent x", kExitNotFound, "absent"},
+      {"export absent tar:/dev/null", kExitNotFound, "absent"},
+      {"mount absent /mnt", kExitNotFound, "absent"},
+      {"import dir:/absent x", kExitNotFound, "/absent"},
+      {"import tar:/absent x", kExitNotFound, "/absent"},
+      {"import dir:/etc v", kExitExists, "v"},
+      {"umount /usr", kExitFailed, "/usr"},
+      {"export v tar:- --json", kExitFailed, "standard output"},
+  };
+  for (const Case& item : cases) {
+    const ShellResult result = server.Prism(item.arguments);
+    if (item.arguments == "clone v x x") {
+      EXPECT_NE(result.exit_code, kExitDone);
+      continue;
+    }
+    EXPECT_EQ(result.exit_code, item.exit_code) << item.arguments << "\n" << result.output;
+    EXPECT_TRUE(Has(result.output, item.words)) << item.arguments << "\n" << result.output;
+  }
+  EXPECT_EQ(server.Names(), "v") << "something half made stayed";
+}
+
+TEST_F(CommandTest, WithoutAServerItSaysWhatToDo) {
+  const std::string prism = PRISM_PATH;
+  ShellResult result = Shell("PRISM_CONTROL=" + directory_ / "none.sock" + " " + prism + " list");
+  EXPECT_EQ(result.exit_code, kExitNoServer);
+  EXPECT_TRUE(Has(result.output, "no server answers at " + directory_ / "none.sock"));
+  EXPECT_TRUE(Has(result.output, "prismd --store")) << result.output;
+  result = Shell(prism + " --control " + directory_ / "none.sock" + " show x --json");
+  EXPECT_EQ(result.exit_code, kExitNoServer);
+  EXPECT_EQ(nlohmann::json::parse(result.output)["error"], "disconnected");
+}
+
+TEST_F(CommandTest, EveryVerbSpeaksJson) {
+  LiveServer server(directory_.path());
+  MakeTree(3);
+  const std::string copy = directory_ / "copy";
+  for (const std::string arguments :
+       {"import dir:" + tree_ + " base", std::string("create x"), std::string("clone base y z"),
+        std::string("list"), std::string("show y"), std::string("rename y w"),
+        "export base dir:" + copy, "export base tar:" + directory_ / "base.tar",
+        std::string("stat"), std::string("lanes"), std::string("ping"), std::string("destroy w z"),
+        "import tar:" + directory_ / "base.tar" + " again"}) {
+    const nlohmann::json result = server.Json(arguments);
+    ASSERT_TRUE(result.is_object()) << arguments;
+    EXPECT_EQ(result["ok"], true) << arguments;
+  }
+  EXPECT_EQ(server.Json("show absent")["ok"], false);
+}
+
+TEST_F(CommandTest, TarFromAndToPipes) {
+  LiveServer server(directory_.path());
+  MakeTree(50);
+  const std::string copy = directory_ / "copy";
+  ASSERT_EQ(
+      Shell("tar -C " + tree_ + " -cJf - . | " + server.Command("import -q tar:- v")).exit_code,
+      kExitDone);
+  ASSERT_EQ(Shell("mkdir " + copy + " && " + server.Command("export -q v tar:-") + " | tar -C " +
+                  copy + " -xpf -")
+                .exit_code,
+            0);
+  EXPECT_EQ(Shell("diff -r " + tree_ + " " + copy).output, "");
+}
+
+TEST_F(CommandTest, AFailedImportLeavesNoVolume) {
+  LiveServer server(directory_.path());
+  MakeTree(50);
+  ASSERT_EQ(Shell("tar -C " + tree_ + " -czf " + directory_ / "t.tgz" + " . && head -c 300 " +
+                  directory_ / "t.tgz" + " > " + directory_ / "cut.tgz")
+                .exit_code,
+            0);
+  const ShellResult result = server.Prism("import -q tar:" + directory_ / "cut.tgz" + " v");
+  EXPECT_EQ(result.exit_code, kExitFailed);
+  EXPECT_TRUE(Has(result.output, "cannot be read")) << result.output;
+  EXPECT_EQ(server.Prism("create v").exit_code, kExitDone) << "the name is still taken";
+}
+
+TEST_F(CommandTest, AnImportThatIsKilledLeavesNoVolume) {
+  LiveServer server(directory_.path());
+  // A pipe that never ends: the import is under way until it is killed.
+  ShellResult killed =
+      Shell("(tar -cf - /usr/bin 2>/dev/null; sleep 3) | timeout -s KILL 2 " +
+            server.Command("import -q tar:- v") + " & sleep 1; " + server.Command("list"));
+  EXPECT_TRUE(Has(killed.output, "v (importing)")) << killed.output;
+  for (int i = 0; i < 500 && !server.Names().empty(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(server.Names(), "");
+}
+
+TEST_F(CommandTest, AnImportCannotBeClonedOrExported) {
+  LiveServer server(directory_.path());
+  ShellResult result =
+      Shell("(sleep 3) | timeout -s KILL 2 " + server.Command("import -q tar:- v") +
+            " & sleep 1; " + server.Command("clone v w") + "; echo clone $?; " +
+            server.Command("export -q v tar:/dev/null") + "; echo export $?");
+  EXPECT_FALSE(Has(result.output, "clone 0")) << result.output;
+  EXPECT_FALSE(Has(result.output, "export 0")) << result.output;
+}
+
+TEST_F(CommandTest, WarningsHaveAnExitCodeOfTheirOwn) {
+  LiveServer server(directory_.path());
+  MakeTree(1);
+  Shell("python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('" + tree_ + "/s')\"");
+  ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " v").exit_code, kExitDone);
+  const ShellResult result = server.Prism("export v tar:" + directory_ / "v.tar");
+  EXPECT_EQ(result.exit_code, kExitWarnings);
+  EXPECT_TRUE(Has(result.output, "sockets")) << result.output;
+}
+
+TEST_F(CommandTest, EverythingIsThereAfterARestartAndAfterAKill) {
+  MakeTree(300);
+  {
+    LiveServer server(directory_.path());
+    ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " base").exit_code, kExitDone);
+    ASSERT_EQ(server.Prism("clone base a").exit_code, kExitDone);
+  }
+  {
+    LiveServer server(directory_.path());
+    EXPECT_EQ(server.Names(), "a base");
+    ASSERT_EQ(server.Prism("clone a b").exit_code, kExitDone);
+    EXPECT_EQ(server.Stop(SIGKILL), 128 + SIGKILL);
+  }
+  LiveServer server(directory_.path());
+  EXPECT_EQ(server.Names(), "a b base");
+  ASSERT_EQ(server.Prism("export -q b dir:" + directory_ / "copy").exit_code, kExitDone);
+  EXPECT_EQ(Shell("diff -r " + tree_ + " " + directory_ / "copy").output, "");
+}
+
+TEST_F(CommandTest, AServerThatDiesIsAClearError) {
+  LiveServer server(directory_.path());
+  const std::string kill_it = "kill -KILL " + std::to_string(server.pid());
+  ShellResult result = Shell("(sleep 1; " + kill_it +
+                             ") & (tar -cf - /usr/bin 2>/dev/null; sleep "
+                             "3) | timeout 30 " +
+                             server.Command("import -q tar:- v"));
+  EXPECT_EQ(result.exit_code, kExitNoServer) << result.output;
+  EXPECT_EQ(server.Stop(SIGKILL), 128 + SIGKILL);
+  LiveServer again(directory_.path());
+  EXPECT_EQ(again.Names(), "") << "half an import survived";
+}
+
+TEST_F(CommandTest, ASecondServerOnOneStoreIsRefused) {
+  LiveServer server(directory_.path());
+  const std::string prismd = PRISMD_PATH;
+  ShellResult second = Shell("timeout 20 " + prismd + " --store " + directory_ / "store" +
+                             " --control " + directory_ / "second.sock");
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_TRUE(Has(second.output, directory_ / "store")) << second.output;
+  second = Shell("timeout 20 " + prismd + " --store " + directory_ / "other" + " --control " +
+                 directory_ / "control.sock");
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_TRUE(Has(second.output, "another server answers")) << second.output;
+  EXPECT_EQ(server.Prism("ping").exit_code, kExitDone);
+}
+
+TEST_F(CommandTest, ServerUsage) {
+  const std::string prismd = PRISMD_PATH;
+  EXPECT_EQ(Shell(prismd).exit_code, 2);
+  EXPECT_EQ(Shell(prismd + " --help").exit_code, 0);
+  EXPECT_EQ(Shell(prismd + " --store x --compression rar").exit_code, 2);
+  EXPECT_EQ(Shell(prismd + " --store x --node-cache many").exit_code, 2);
+  const ShellResult nfs = Shell(prismd + " --store " + directory_ / "s" + " --nfs 0.0.0.0:2049");
+  EXPECT_EQ(nfs.exit_code, 1);
+  EXPECT_TRUE(Has(nfs.output, "no NFS server")) << nfs.output;
+  EXPECT_EQ(Shell("echo x > " + directory_ / "file" + "; " + prismd + " --store " +
+                  directory_ / "file" + " --control " + directory_ / "c.sock")
+                .exit_code,
+            1);
+}
+
+TEST_F(CommandTest, ServerOptionsAreTaken) {
+  LiveServer server(directory_.path(),
+                    "--compression zstd --node-cache 64M --chunk-cache 64M --dirty-max 16M "
+                    "--workers 2 --log-level debug --flush-interval-ms 100");
+  MakeTree(10);
+  EXPECT_EQ(server.Prism("import -q dir:" + tree_ + " v").exit_code, kExitDone);
+}
+
+TEST_F(CommandTest, SystemdIsTold) {
+  // What Type=notify means: a datagram socket that hears READY=1 and STOPPING=1.
+  const std::string script =
+      "import os,signal,socket,subprocess,sys\n"
+      "s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM); s.bind(sys.argv[1]+'/notify')\n"
+      "s.settimeout(30)\n"
+      "p=subprocess.Popen([sys.argv[2],'--store',sys.argv[1]+'/store','--control',\n"
+      "  sys.argv[1]+'/c.sock'],env={**os.environ,'NOTIFY_SOCKET':sys.argv[1]+'/notify'})\n"
+      "print(s.recv(4096).decode().split()[0])\n"
+      "p.send_signal(signal.SIGINT)\n"
+      "print(s.recv(4096).decode().split()[0])\n"
+      "print(p.wait(30))\n";
+  std::ofstream(directory_ / "notify.py") << script;
+  const ShellResult result = Shell("python3 " + directory_ / "notify.py" + " " + directory_.path() +
+                                   " " + PRISMD_PATH + " 2>/dev/null");
+  EXPECT_EQ(result.output, "READY=1\nSTOPPING=1\n0\n");
+}
+
+}  // namespace
+}  // namespace prism::tool

@@ -1,0 +1,109 @@
+// `prism mount` and `prism umount` on a real server through /dev/fuse. Needs root.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "tests/cli/live_server.h"
+#include "tools/prism/command.h"
+
+namespace prism::tool {
+namespace {
+
+class MountCommandTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK) != 0)
+      GTEST_SKIP() << "needs root and /dev/fuse";
+    ASSERT_EQ(
+        Shell("mkdir -p " + tree_ + "/d " + at_ + " && echo hello > " + tree_ + "/d/f").exit_code,
+        0);
+  }
+  void TearDown() override { Shell("umount -l " + at_ + " 2>/dev/null"); }
+
+  TemporaryDirectory directory_;
+  const std::string tree_ = directory_ / "tree";
+  const std::string at_ = directory_ / "mount";
+};
+
+TEST_F(MountCommandTest, MountUseUnmount) {
+  LiveServer server(directory_.path());
+  ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " base").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("clone base a").exit_code, kExitDone);
+  const std::string log = " --log " + directory_ / "mount.log";
+  ShellResult mounted = server.Prism("mount a " + at_ + log);
+  ASSERT_EQ(mounted.exit_code, kExitDone) << mounted.output;
+  EXPECT_EQ(Shell("cat " + at_ + "/d/f").output, "hello\n");
+  EXPECT_EQ(Shell("echo changed > " + at_ + "/d/f && rm -r " + at_ + "/d && echo new > " + at_ +
+                  "/n && sync")
+                .exit_code,
+            0);
+  EXPECT_EQ(server.Json("lanes")["result"].size(), 1u);
+  EXPECT_EQ(server.Prism("umount " + at_).exit_code, kExitDone);
+  EXPECT_NE(Shell("mountpoint -q " + at_).exit_code, 0);
+  EXPECT_EQ(server.Json("lanes")["result"].size(), 0u);
+
+  ASSERT_EQ(server.Prism("export -q a dir:" + directory_ / "a").exit_code, kExitDone);
+  EXPECT_EQ(Shell("cd " + directory_ / "a" + " && find . -type f").output, "./n\n");
+  ASSERT_EQ(server.Prism("export -q base dir:" + directory_ / "b").exit_code, kExitDone);
+  EXPECT_EQ(Shell("diff -r " + tree_ + " " + directory_ / "b").output, "") << "the base changed";
+}
+
+TEST_F(MountCommandTest, WhatIsWrongIsSaid) {
+  LiveServer server(directory_.path());
+  ASSERT_EQ(server.Prism("create a").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("mount absent " + at_).exit_code, kExitNotFound);
+  EXPECT_EQ(server.Prism("mount a " + directory_ / "nowhere").exit_code, kExitNotFound);
+  EXPECT_NE(server.Prism("umount " + at_).exit_code, kExitDone) << "it was not mounted";
+  ASSERT_EQ(server.Prism("mount a " + at_).exit_code, kExitDone);
+  ShellResult busy = Shell("cd " + at_ + " && " + server.Command("umount " + at_));
+  EXPECT_EQ(busy.exit_code, kExitBusy) << busy.output;
+  EXPECT_EQ(server.Prism("umount " + at_).exit_code, kExitDone);
+}
+
+TEST_F(MountCommandTest, ALiveMountCanBeClonedAndExported) {
+  LiveServer server(directory_.path());
+  ASSERT_EQ(server.Prism("create a").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("mount a " + at_).exit_code, kExitDone);
+  ASSERT_EQ(Shell("echo one > " + at_ + "/f && sync " + at_ + "/f && " +
+                  server.Command("clone a b") + " && echo two > " + at_ + "/f")
+                .exit_code,
+            0);
+  ASSERT_EQ(server.Prism("export -q b dir:" + directory_ / "b").exit_code, kExitDone);
+  EXPECT_EQ(Shell("cat " + directory_ / "b/f").output, "one\n");
+  EXPECT_EQ(server.Prism("umount " + at_).exit_code, kExitDone);
+}
+
+TEST_F(MountCommandTest, AFullDiskIsAClearErrorAndLeavesNothing) {
+  ASSERT_EQ(Shell("mount -t tmpfs -o size=400m none " + at_).exit_code, 0);
+  {
+    LiveServer server(at_);
+    ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " before").exit_code, kExitDone);
+    const ShellResult full =
+        Shell("(cd " + directory_.path() + "; head -c 600M /dev/urandom > big; " +
+              "tar -cf - big) | " + server.Command("import -q tar:- big"));
+    EXPECT_EQ(full.exit_code, kExitFailed);
+    EXPECT_NE(full.output.find("No space left"), std::string::npos) << full.output;
+    EXPECT_EQ(server.Names(), "before");
+    EXPECT_EQ(server.Prism("import -q dir:" + tree_ + " after").exit_code, kExitDone);
+  }
+  LiveServer again(at_);
+  EXPECT_EQ(again.Names(), "after before");
+  EXPECT_EQ(again.Prism("export -q before dir:" + directory_ / "copy").exit_code, kExitDone);
+  EXPECT_EQ(Shell("diff -r " + tree_ + " " + directory_ / "copy").output, "");
+}
+
+TEST_F(MountCommandTest, AServerThatDiesTakesItsMountsAway) {
+  LiveServer server(directory_.path());
+  ASSERT_EQ(server.Prism("create a").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("mount a " + at_).exit_code, kExitDone);
+  server.Stop(SIGKILL);
+  // Nothing hangs: the mount is gone, or every call on it is an error, within seconds.
+  const ShellResult result = Shell("sleep 2; timeout 20 ls " + at_ + "/; echo $?; mountpoint -q " +
+                                   at_ + " && echo mounted");
+  EXPECT_TRUE(result.output.find("124") == std::string::npos) << result.output;
+  EXPECT_TRUE(result.output.find("mounted") == std::string::npos) << result.output;
+}
+
+}  // namespace
+}  // namespace prism::tool
