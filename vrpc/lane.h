@@ -74,8 +74,8 @@ class Lane final : public fs::EventListener {
   struct Queue {
     Consumer<SubmissionEntry> submissions;
     Producer<CompletionEntry> completions;
-    SpinBudget gaps;  // between a reply and the next request
-    bool client_slept = false;  // when the latest reply came
+    SpinBudget gaps;              // between a reply and the next request
+    bool client_slept = false;    // when the latest reply came
     Spun polled = Spun::kDenied;  // after the latest reply
     Backoff while_client_runs;
     Backoff while_client_sleeps;

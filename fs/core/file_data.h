@@ -104,6 +104,7 @@ class FileData {
   // file_data_write.cc
   Status MakeRoom(size_t bytes);
   void CopyIn(FileState& state, uint64_t offset, std::span<const std::byte> data, bool& ragged);
+  void DropActive(FileState& state);
   Result<Change> NoteWritten(FileState& state, uint64_t end, uint64_t added);
 
   // file_data_flush.cc. REQUIRES of all: the state's flush_lock.

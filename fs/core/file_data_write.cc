@@ -7,7 +7,18 @@ namespace {
 
 using cow::kBlockSize;
 
+bool Fits(uint64_t offset, uint64_t length) {
+  return offset <= kFileSizeMax && length <= kFileSizeMax - offset;
+}
+
 }  // namespace
+
+void FileData::DropActive(FileState& state) {
+  uint64_t memory = 0;
+  for (const auto& [number, block] : state.active) memory += block->MemoryBytes();
+  state.active.clear();
+  files_.Charge(state, -static_cast<int64_t>(memory));
+}
 
 Status FileData::MakeRoom(size_t bytes) {
   // What has been acknowledged must find room too, so it counts as taken.
@@ -78,12 +89,15 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, bool append,
     }
     result.offset = append ? record.attr.size : offset;
     if (data.empty()) return result;
+    if (!append && !Fits(offset, data.size())) return Fail(Err::kTooLarge);
     StatePtr state;
     std::unique_lock<std::shared_mutex> data_lock;
-    do {
+    for (;;) {
       state = files_.FindOrMake(ino);
       data_lock = std::unique_lock(state->data_lock);
-    } while (state->dead);
+      if (!state->dead) break;
+      data_lock.unlock();  // before the last reference to the dead state goes
+    }
     if (append) {
       // Only here, under the lock that every change of size takes, is the end known.
       auto view = map_.Read();
@@ -91,17 +105,13 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, bool append,
       offset = record.attr.size;
     }
     result.offset = offset;
-    if (offset > kFileSizeMax || data.size() > kFileSizeMax - offset) {
-      RemoveIfClean(*state);
-      return Fail(Err::kTooLarge);
-    }
+    if (!Fits(offset, data.size())) return Fail(Err::kTooLarge);
     if (state->active.empty()) state->dirty_since = std::chrono::steady_clock::now();
     CopyIn(*state, offset, data, ragged);
     auto change = NoteWritten(*state, offset + data.size(), data.size());
     if (!change) {
-      // Gone meanwhile, or its record cannot be read: the bytes belong to no file.
-      if (change.error() == Err::kStale) state->active.clear();
-      if (change.error() == Err::kStale && state->flushing.empty()) files_.Remove(*state);
+      // Gone meanwhile: the bytes belong to no file. The next flush removes the state.
+      if (change.error() == Err::kStale) DropActive(*state);
       return Fail(change.error());
     }
     result.change = *change;

@@ -40,7 +40,7 @@ struct FileState {
   std::shared_mutex data_lock;  // of what follows; shared to read the file, exclusive to write
   BlockMap active;              // newest
   BlockMap flushing;            // being saved: changed by the holder of flush_lock alone
-  bool dead = false;            // no longer in the table: look again
+  bool dead = false;            // no longer in the table: look again. Set under both locks
   uint64_t charged = 0;         // what this state's blocks have charged to the budget
 
   mutable std::mutex attr_lock;  // a leaf; of what follows. Changed only under a view of the volume
@@ -65,7 +65,7 @@ class FileTable {
   std::shared_ptr<FileState> Find(InodeId ino) const;
   std::shared_ptr<FileState> FindOrMake(InodeId ino);
   // Takes a state that has nothing more to say out of the table and marks it dead. REQUIRES: its
-  // data_lock is held exclusively.
+  // flush_lock and its data_lock, exclusively: who holds either keeps it alive.
   void Remove(FileState& state);
   void Overlay(InodeRecord& record) const;
   // Those that became dirty at or before `time`.
