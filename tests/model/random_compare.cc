@@ -137,7 +137,8 @@ std::string Pair::Compare(const Operation& op, const Reply& model, const Reply& 
     std::string difference = CompareAttr(model.attrs[i], real.attrs[i]);
     if (difference.empty() && op.kind == OpKind::kGetattr &&
         !SameTime(model.attrs[i].atime, real.attrs[i].atime))
-      difference = "atime";
+      difference = fmt::format("atime of inode {}: model {}, store {}", model.attrs[i].ino,
+                               model.attrs[i].atime.sec, real.attrs[i].atime.sec);
     if (!difference.empty()) return fmt::format("attributes {}: {}", i, difference);
   }
   return {};
