@@ -3,12 +3,16 @@
 // written in docs/DESIGN.md.
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 #include <spdlog/spdlog.h>
 
 #include <array>
+#include <cstdarg>
+#include <cstdio>
+#include <filesystem>
 #include <vector>
 
 #include "cow/kv.h"
@@ -49,6 +53,19 @@ rocksdb::ColumnFamilyOptions FamilyOptions(Table table, const RocksOptions& opti
   family.level_compaction_dynamic_level_bytes = true;
   return family;
 }
+
+// RocksDB's own log file is written without a check of errors, and Debian's build, which has its
+// assertions on, ends the process at the first line that a full disk does not take.
+class RocksLog : public rocksdb::Logger {
+ public:
+  RocksLog() : rocksdb::Logger(rocksdb::WARN_LEVEL) {}
+  using rocksdb::Logger::Logv;
+  void Logv(const char* format, va_list arguments) override {
+    char line[1024];
+    (void)std::vsnprintf(line, sizeof line, format, arguments);
+    spdlog::warn("store: {}", line);
+  }
+};
 
 class RocksBatch : public KvBatch {
  public:
@@ -149,8 +166,7 @@ Outcome<std::unique_ptr<Kv>> OpenRocksKv(const RocksOptions& options) {
   db_options.wal_bytes_per_sync = 1 << 20;
   db_options.max_total_wal_size = 4 * options.memtable_bytes;
   db_options.max_open_files = 512;
-  db_options.keep_log_file_num = 2;
-  db_options.info_log_level = rocksdb::WARN_LEVEL;
+  db_options.info_log = std::make_shared<RocksLog>();
   std::shared_ptr<rocksdb::Cache> cache = rocksdb::NewLRUCache(options.block_cache_bytes);
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   descriptors.emplace_back(rocksdb::kDefaultColumnFamilyName, rocksdb::ColumnFamilyOptions());
@@ -158,6 +174,8 @@ Outcome<std::unique_ptr<Kv>> OpenRocksKv(const RocksOptions& options) {
     descriptors.emplace_back(kFamilyNames[i], FamilyOptions(static_cast<Table>(i), options, cache));
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
+  std::error_code ignored;  // it would log an error about the directory of a new store
+  std::filesystem::create_directories(options.directory, ignored);
   rocksdb::Status status =
       rocksdb::DB::Open(db_options, options.directory, descriptors, &handles, &db);
   if (!status.ok()) {

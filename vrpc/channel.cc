@@ -29,7 +29,7 @@ uint64_t AllQueues(uint32_t count) {
 }
 
 void ComposeRequest(std::string& message, uint64_t id, Op op, const fs::Caller& caller,
-                  std::string_view body) {
+                    std::string_view body) {
   RequestHeader header{};
   header.id = id;
   header.op = static_cast<uint16_t>(op);
@@ -54,10 +54,8 @@ Channel::Channel(UniqueFd socket, Segment segment, LaneFds fds, uint32_t spin_us
   const Geometry& geometry = segment_.geometry();
   for (uint32_t i = 0; i < geometry.queues; ++i) {
     QueueControl* control = segment_.queue(i);
-    queues_[i].submissions = {&control->submission, segment_.submissions(i),
-                              geometry.ring_entries};
-    queues_[i].completions = {&control->completion, segment_.completions(i),
-                              geometry.ring_entries};
+    queues_[i].submissions = {&control->submission, segment_.submissions(i), geometry.ring_entries};
+    queues_[i].completions = {&control->completion, segment_.completions(i), geometry.ring_entries};
   }
   events_ = {&segment_.event_control()->ring, segment_.event_slots(), geometry.events};
 }
@@ -103,10 +101,11 @@ Result<Channel::Borrowed::Reply> Channel::Borrowed::Exchange(Op op, const fs::Ca
   PRISM_CHECK(message.size() <= slot.size() && payload_bytes <= payload().size());
   std::memcpy(slot.data(), message.data(), message.size());
   uint64_t gap_ns = NowNs() - queue.last_reply_ns;
-  SubmissionEntry submission{.slot = kSlot,
-                             .message_bytes = static_cast<uint32_t>(message.size()),
-                             .payload_bytes = payload_bytes,
-                             .gap_ns = static_cast<uint32_t>(std::min<uint64_t>(gap_ns, UINT32_MAX))};
+  SubmissionEntry submission{
+      .slot = kSlot,
+      .message_bytes = static_cast<uint32_t>(message.size()),
+      .payload_bytes = payload_bytes,
+      .gap_ns = static_cast<uint32_t>(std::min<uint64_t>(gap_ns, UINT32_MAX))};
   if (queue.submissions.Push(submission) != Look::kEntry) {
     channel_.Break("it does not take submissions");
     return Fail(Err::kProtocol);

@@ -144,10 +144,10 @@ Result<std::string> Client::Readlink(const fs::Caller& caller, InodeId ino) {
 
 Result<fs::ReadResult> Client::Read(const fs::Caller& caller, InodeId ino, uint64_t offset,
                                     std::span<std::byte> buffer) {
-  if (TooManyGroups(caller)) return Fail(Err::kInvalid);
+  if (TooManyGroups(caller) || buffer.size() > fs::kIoMax) return Fail(Err::kInvalid);
   Channel::Borrowed queue(*channel_);
   if (!queue.ok()) return Fail(Err::kDisconnected);
-  auto length = static_cast<uint32_t>(std::min(buffer.size(), fs::kIoMax));
+  auto length = static_cast<uint32_t>(buffer.size());
   PRISM_ASSIGN(auto reply,
                queue.Exchange(Op::kRead, caller, Encode(ReadRequest{ino, offset, length}), 0));
   PRISM_ASSIGN(fs::ReadResult result, Decode<fs::ReadResult>(*channel_, reply.body));
@@ -163,8 +163,7 @@ Result<fs::WriteResult> Client::Write(const fs::Caller& caller, const fs::WriteA
   if (TooManyGroups(caller) || args.data.size() > fs::kIoMax) return Fail(Err::kInvalid);
   Channel::Borrowed queue(*channel_);
   if (!queue.ok()) return Fail(Err::kDisconnected);
-  if (!args.data.empty())
-    std::memcpy(queue.payload().data(), args.data.data(), args.data.size());
+  if (!args.data.empty()) std::memcpy(queue.payload().data(), args.data.data(), args.data.size());
   WriteRequest request{args.ino, args.offset, args.append, args.stability, args.kill_privileges};
   PRISM_ASSIGN(auto reply, queue.Exchange(Op::kWrite, caller, Encode(request),
                                           static_cast<uint32_t>(args.data.size())));
@@ -276,13 +275,12 @@ Status Client::Sync(const fs::Caller& caller) {
   return CallStatus(*channel_, Op::kSync, caller, Nothing{});
 }
 
-Result<std::string> Client::Getxattr(const fs::Caller& caller, InodeId ino,
-                                     std::string_view name) {
+Result<std::string> Client::Getxattr(const fs::Caller& caller, InodeId ino, std::string_view name) {
   if (TooManyGroups(caller)) return Fail(Err::kInvalid);
   Channel::Borrowed queue(*channel_);
   if (!queue.ok()) return Fail(Err::kDisconnected);
-  PRISM_ASSIGN(auto reply, queue.Exchange(Op::kGetxattr, caller,
-                                          Encode(NameRequest{ino, CutName(name)}), 0));
+  PRISM_ASSIGN(auto reply,
+               queue.Exchange(Op::kGetxattr, caller, Encode(NameRequest{ino, CutName(name)}), 0));
   PRISM_TRY(Decode<Nothing>(*channel_, reply.body));
   return FetchString(queue.payload().first(reply.payload_bytes));
 }
@@ -293,7 +291,7 @@ Status Client::Setxattr(const fs::Caller& caller, InodeId ino, std::string_view 
   Channel::Borrowed queue(*channel_);
   if (!queue.ok()) return Fail(Err::kDisconnected);
   value = Cut(value, fs::kXattrValueMax + 1);
-  std::memcpy(queue.payload().data(), value.data(), value.size());
+  if (!value.empty()) std::memcpy(queue.payload().data(), value.data(), value.size());
   SetxattrRequest request{ino, CutName(name), mode};
   PRISM_ASSIGN(auto reply, queue.Exchange(Op::kSetxattr, caller, Encode(request),
                                           static_cast<uint32_t>(value.size())));
@@ -330,8 +328,8 @@ Result<fs::Change> Client::Fallocate(const fs::Caller& caller, InodeId ino, fs::
 
 Result<uint64_t> Client::Seek(const fs::Caller& caller, InodeId ino, uint64_t offset,
                               fs::SeekWhence whence) {
-  PRISM_ASSIGN(OffsetReply reply, Call<OffsetReply>(*channel_, Op::kSeek, caller,
-                                                    SeekRequest{ino, offset, whence}));
+  PRISM_ASSIGN(OffsetReply reply,
+               Call<OffsetReply>(*channel_, Op::kSeek, caller, SeekRequest{ino, offset, whence}));
   return reply.value;
 }
 

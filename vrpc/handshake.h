@@ -56,9 +56,9 @@ static_assert(sizeof(Answer) == 512);
 // The eventfds of a lane. Descriptors travel in this order: segment, notify, then per queue
 // doorbell and completion.
 struct LaneFds {
-  UniqueFd notify;                   // eventfd: events wait for the client
-  std::vector<UniqueFd> doorbells;   // eventfd per queue: requests wait for the server
-  std::vector<UniqueFd> completions; // eventfd per queue: replies wait for the client
+  UniqueFd notify;                    // eventfd: events wait for the client
+  std::vector<UniqueFd> doorbells;    // eventfd per queue: requests wait for the server
+  std::vector<UniqueFd> completions;  // eventfd per queue: replies wait for the client
 };
 
 using Deadline = std::chrono::steady_clock::time_point;

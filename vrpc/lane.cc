@@ -13,8 +13,8 @@
 namespace prism::vrpc {
 namespace {
 
-constexpr size_t kOrphansMax = 65536;  // beyond, the client releases them by disconnecting
-constexpr uint32_t kShortGapNs = 5000;  // a request this soon should have been polled for
+constexpr size_t kOrphansMax = 65536;        // beyond, the client releases them by disconnecting
+constexpr uint32_t kShortGapNs = 5000;       // a request this soon should have been polled for
 constexpr size_t kScratchKept = 256 * 1024;  // bytes a worker keeps between requests
 
 // The peer's header and groups; the rest of the message is the operation's.

@@ -10,12 +10,20 @@
 namespace prism::vrpc {
 namespace {
 
+// kProtocol: not a request; kInvalid: one with a value that does not exist.
 template <typename Request>
-bool Parse(const ServeContext& c, Request& request) {
+Status Parse(const ServeContext& c, Request& request) {
   Decoder decoder(c.body);
   decoder.Get(request);
-  return decoder.Finished();
+  if (!decoder.Complete()) return Fail(Err::kProtocol);
+  if (!decoder.Finished()) return Fail(Err::kInvalid);
+  return {};
 }
+
+// VRPC_PARSE(type, request): the request, or the handler is over.
+#define VRPC_PARSE(type, request) \
+  type request;                   \
+  if (Status parsed = Parse(c, request); !parsed) return parsed.error()
 
 template <typename T>
 Err Answer(ServeContext& c, const Result<T>& result) {
@@ -46,38 +54,33 @@ Err AnswerPayload(ServeContext& c, std::string_view bytes) {
 }
 
 Err ServeNull(ServeContext& c) {
-  Nothing request;
-  return Parse(c, request) ? Err::kOk : Err::kProtocol;
+  VRPC_PARSE(Nothing, request);
+  return Err::kOk;
 }
 
 Err ServeStatfs(ServeContext& c) {
-  Nothing request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(Nothing, request);
   return Answer(c, c.fs.Statfs(c.caller));
 }
 
 Err ServeLookup(ServeContext& c) {
-  NameRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(NameRequest, request);
   return Answer(c, c.fs.Lookup(c.caller, request.ino, request.name));
 }
 
 Err ServeGetattr(ServeContext& c) {
-  InoRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(InoRequest, request);
   return Answer(c, c.fs.Getattr(c.caller, request.ino));
 }
 
 Err ServeSetattr(ServeContext& c) {
-  SetattrRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(SetattrRequest, request);
   if (!ModesAreValid(request.changes)) return Err::kInvalid;
   return Answer(c, c.fs.Setattr(c.caller, request.ino, request.changes));
 }
 
 Err ServeAccess(ServeContext& c) {
-  AccessRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(AccessRequest, request);
   Result<uint32_t> granted = c.fs.Access(c.caller, request.ino, request.mask);
   if (!granted) return granted.error();
   Encoder(c.reply).Put(AccessReply{*granted});
@@ -85,8 +88,7 @@ Err ServeAccess(ServeContext& c) {
 }
 
 Err ServeReadlink(ServeContext& c) {
-  InoRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(InoRequest, request);
   Result<std::string> target = c.fs.Readlink(c.caller, request.ino);
   if (!target) return target.error();
   if (target->size() > fs::kSymlinkMax) return Err::kCorrupt;
@@ -95,8 +97,8 @@ Err ServeReadlink(ServeContext& c) {
 }
 
 Err ServeRead(ServeContext& c) {
-  ReadRequest request;
-  if (!Parse(c, request) || request.length > c.payload.size()) return Err::kProtocol;
+  VRPC_PARSE(ReadRequest, request);
+  if (request.length > c.payload.size()) return Err::kProtocol;
   auto buffer = c.payload.first(std::min<size_t>(request.length, fs::kIoMax));
   Result<fs::ReadResult> result = c.fs.Read(c.caller, request.ino, request.offset, buffer);
   if (!result) return result.error();
@@ -106,8 +108,8 @@ Err ServeRead(ServeContext& c) {
 }
 
 Err ServeWrite(ServeContext& c) {
-  WriteRequest request;
-  if (!Parse(c, request) || c.payload_bytes > fs::kIoMax) return Err::kProtocol;
+  VRPC_PARSE(WriteRequest, request);
+  if (c.payload_bytes > fs::kIoMax) return Err::kProtocol;
   return Answer(c, c.fs.Write(c.caller, {.ino = request.ino,
                                          .offset = request.offset,
                                          .data = c.payload.first(c.payload_bytes),
@@ -117,8 +119,8 @@ Err ServeWrite(ServeContext& c) {
 }
 
 Err ServeCreate(ServeContext& c) {
-  CreateRequest request;
-  if (!Parse(c, request) || request.data_bytes > c.payload_bytes) return Err::kProtocol;
+  VRPC_PARSE(CreateRequest, request);
+  if (request.data_bytes > c.payload_bytes) return Err::kProtocol;
   if (!ModesAreValid(request.initial, request.mode)) return Err::kInvalid;
   std::string_view payload = FetchPayload(c);
   std::vector<fs::Xattr> xattrs;
@@ -141,33 +143,29 @@ Err ServeCreate(ServeContext& c) {
 }
 
 Err ServeLink(ServeContext& c) {
-  LinkRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(LinkRequest, request);
   return Answer(c, c.fs.Link(c.caller, request.ino, request.dir, request.name));
 }
 
 Err ServeUnlink(ServeContext& c) {
-  NameRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(NameRequest, request);
   return Answer(c, c.fs.Unlink(c.caller, request.ino, request.name));
 }
 
 Err ServeRmdir(ServeContext& c) {
-  NameRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(NameRequest, request);
   return Answer(c, c.fs.Rmdir(c.caller, request.ino, request.name));
 }
 
 Err ServeRename(ServeContext& c) {
-  RenameRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(RenameRequest, request);
   return Answer(c, c.fs.Rename(c.caller, request.from_dir, request.from_name, request.to_dir,
                                request.to_name, request.flags));
 }
 
 Err ServeReaddir(ServeContext& c) {
-  ReaddirRequest request;
-  if (!Parse(c, request) || request.entries_max == 0 || request.bytes_max < kDirEntryBytesMax ||
+  VRPC_PARSE(ReaddirRequest, request);
+  if (request.entries_max == 0 || request.bytes_max < kDirEntryBytesMax ||
       request.bytes_max > c.payload.size())
     return Err::kProtocol;
   ReaddirReply reply;
@@ -193,34 +191,29 @@ Err ServeReaddir(ServeContext& c) {
 }
 
 Err ServeFsync(ServeContext& c) {
-  FsyncRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(FsyncRequest, request);
   return Answer(c, c.fs.Fsync(c.caller, request.ino, request.data_only));
 }
 
 Err ServeSync(ServeContext& c) {
-  Nothing request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(Nothing, request);
   return Answer(c, c.fs.Sync(c.caller));
 }
 
 Err ServeGetxattr(ServeContext& c) {
-  NameRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(NameRequest, request);
   Result<std::string> value = c.fs.Getxattr(c.caller, request.ino, request.name);
   return value ? AnswerPayload(c, *value) : value.error();
 }
 
 Err ServeSetxattr(ServeContext& c) {
-  SetxattrRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
-  return Answer(c, c.fs.Setxattr(c.caller, request.ino, request.name, FetchPayload(c),
-                                 request.mode));
+  VRPC_PARSE(SetxattrRequest, request);
+  return Answer(c,
+                c.fs.Setxattr(c.caller, request.ino, request.name, FetchPayload(c), request.mode));
 }
 
 Err ServeListxattr(ServeContext& c) {
-  InoRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(InoRequest, request);
   Result<std::vector<std::string>> names = c.fs.Listxattr(c.caller, request.ino);
   if (!names) return names.error();
   AppendNames(c.scratch, *names);
@@ -229,21 +222,18 @@ Err ServeListxattr(ServeContext& c) {
 }
 
 Err ServeRemovexattr(ServeContext& c) {
-  NameRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(NameRequest, request);
   return Answer(c, c.fs.Removexattr(c.caller, request.ino, request.name));
 }
 
 Err ServeFallocate(ServeContext& c) {
-  FallocateRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
-  return Answer(c, c.fs.Fallocate(c.caller, request.ino, request.mode, request.offset,
-                                  request.length));
+  VRPC_PARSE(FallocateRequest, request);
+  return Answer(
+      c, c.fs.Fallocate(c.caller, request.ino, request.mode, request.offset, request.length));
 }
 
 Err ServeSeek(ServeContext& c) {
-  SeekRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(SeekRequest, request);
   Result<uint64_t> found = c.fs.Seek(c.caller, request.ino, request.offset, request.whence);
   if (!found) return found.error();
   Encoder(c.reply).Put(OffsetReply{*found});
@@ -251,8 +241,7 @@ Err ServeSeek(ServeContext& c) {
 }
 
 Err ServeCopyRange(ServeContext& c) {
-  CopyRangeRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(CopyRangeRequest, request);
   Result<uint64_t> copied = c.fs.CopyRange(c.caller, request.from, request.from_offset, request.to,
                                            request.to_offset, request.length);
   if (!copied) return copied.error();
@@ -261,8 +250,7 @@ Err ServeCopyRange(ServeContext& c) {
 }
 
 Err ServeRelease(ServeContext& c) {
-  InoRequest request;
-  if (!Parse(c, request)) return Err::kProtocol;
+  VRPC_PARSE(InoRequest, request);
   return Answer(c, c.fs.Release(c.caller, request.ino));
 }
 

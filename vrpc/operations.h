@@ -18,11 +18,11 @@ namespace prism::vrpc {
 struct ServeContext {
   fs::FileSystem& fs;
   fs::Caller caller;
-  std::string_view body;          // the operation's fields
-  std::span<std::byte> payload;   // the whole slot
-  uint32_t payload_bytes = 0;     // of the request; at most the slot
-  std::string& reply;             // the handler appends its result
-  std::string& scratch;           // empty; kept between requests for its memory
+  std::string_view body;         // the operation's fields
+  std::span<std::byte> payload;  // the whole slot
+  uint32_t payload_bytes = 0;    // of the request; at most the slot
+  std::string& reply;            // the handler appends its result
+  std::string& scratch;          // empty; kept between requests for its memory
   uint32_t reply_payload_bytes = 0;
 };
 

@@ -22,12 +22,14 @@ namespace prism::vrpc {
 static_assert(std::atomic_ref<uint32_t>::is_always_lock_free);
 static_assert(std::atomic_ref<uint64_t>::is_always_lock_free);
 
-inline std::atomic_ref<uint32_t> Shared(Word& word) { return std::atomic_ref<uint32_t>(word.value); }
+inline std::atomic_ref<uint32_t> Shared(Word& word) {
+  return std::atomic_ref<uint32_t>(word.value);
+}
 
 // Copies from memory that a peer may be changing into private memory, and keeps the compiler from
 // going back to the source for what it then reads from the copy.
 inline void FetchOnce(void* to, const void* from, size_t length) {
-  std::memcpy(to, from, length);
+  if (length != 0) std::memcpy(to, from, length);
   asm volatile("" ::: "memory");
 }
 

@@ -101,13 +101,13 @@ Outcome<Segment> Segment::Create(const Geometry& geometry) {
     return ExplainErrno(errno, "cannot size the shared segment");
   if (::fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0)
     return ExplainErrno(errno, "cannot seal the shared segment");
-  PRISM_ASSIGN(std::byte* base, Map(fd.get(), header.segment_bytes));
+  PRISM_ASSIGN(std::byte * base, Map(fd.get(), header.segment_bytes));
   std::memcpy(base, &header, sizeof header);
   return Segment(std::move(fd), base, header.segment_bytes, geometry);
 }
 
 Outcome<Segment> Segment::Open(UniqueFd fd, uint64_t segment_bytes) {
-  struct stat status{};
+  struct stat status {};
   if (::fstat(fd.get(), &status) != 0) return ExplainErrno(errno, "cannot examine the segment");
   int seals = ::fcntl(fd.get(), F_GET_SEALS);
   if (seals < 0 || (seals & kSeals) != kSeals)
@@ -115,7 +115,7 @@ Outcome<Segment> Segment::Open(UniqueFd fd, uint64_t segment_bytes) {
   if (static_cast<uint64_t>(status.st_size) != segment_bytes || segment_bytes < kPageBytes)
     return Explain(Err::kProtocol, "the server's segment is {} bytes, announced were {}",
                    status.st_size, segment_bytes);
-  PRISM_ASSIGN(std::byte* base, Map(fd.get(), segment_bytes));
+  PRISM_ASSIGN(std::byte * base, Map(fd.get(), segment_bytes));
   Segment segment(std::move(fd), base, segment_bytes, Geometry{});
   SegmentHeader header;
   FetchOnce(&header, base, sizeof header);

@@ -29,11 +29,11 @@ using Opener = std::function<Outcome<std::shared_ptr<fs::FileSystem>>(std::strin
                                                                       bool importing)>;
 
 struct ServerOptions {
-  uint32_t workers = 8;             // threads; each blocked fsync takes one
-  uint32_t queues = 8;              // per lane at most: calls a client can have under way
-  uint32_t lanes_max = 4096;        // each needs 2 + 2 x queues descriptors: see RLIMIT_NOFILE
-  uint32_t spin_us_max = 50;        // longest polling of one queue; 0: never
-  uint32_t hello_timeout_ms = 5000; // a connection that says nothing is closed after this
+  uint32_t workers = 8;              // threads; each blocked fsync takes one
+  uint32_t queues = 8;               // per lane at most: calls a client can have under way
+  uint32_t lanes_max = 4096;         // each needs 2 + 2 x queues descriptors: see RLIMIT_NOFILE
+  uint32_t spin_us_max = 50;         // longest polling of one queue; 0: never
+  uint32_t hello_timeout_ms = 5000;  // a connection that says nothing is closed after this
 };
 
 struct LaneInfo {

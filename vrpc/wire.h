@@ -104,10 +104,7 @@ class Encoder {
 
   void Put(bool v) { writer_.Put(static_cast<uint8_t>(v)); }
   template <typename T>
-    requires(std::is_integral_v<T> || std::is_enum_v<T>)
-  void Put(T v) {
-    writer_.Put(v);
-  }
+  requires(std::is_integral_v<T> || std::is_enum_v<T>) void Put(T v) { writer_.Put(v); }
   void Put(std::string_view v) { writer_.PutString(v); }
   void Put(const std::string& v) { writer_.PutString(v); }
   void Put(const fs::Timespec& v) {
@@ -121,7 +118,7 @@ class Encoder {
     if (v) Put(*v);
   }
   template <typename T>
-    requires requires(T& v) { FieldsOf(v); }
+  requires requires(T& v) { FieldsOf(v); }
   void Put(const T& v) {
     std::apply([this](const auto&... field) { (Put(field), ...); }, FieldsOf(const_cast<T&>(v)));
   }
@@ -141,12 +138,10 @@ class Decoder {
     v = byte == 1;
   }
   template <typename T>
-    requires std::is_integral_v<T>
-  void Get(T& v) {
-    v = reader_.Get<T>();
-  }
+  requires std::is_integral_v<T>
+  void Get(T& v) { v = reader_.Get<T>(); }
   template <typename E>
-    requires std::is_enum_v<E>
+  requires std::is_enum_v<E>
   void Get(E& v) {
     auto raw = reader_.Get<std::underlying_type_t<E>>();
     constexpr auto first = static_cast<std::underlying_type_t<E>>(EnumRange<E>::kFirst);
@@ -171,15 +166,17 @@ class Decoder {
     if (present) Get(v.emplace());
   }
   template <typename T>
-    requires requires(T& v) { FieldsOf(v); }
+  requires requires(T& v) { FieldsOf(v); }
   void Get(T& v) {
     std::apply([this](auto&... field) { (Get(field), ...); }, FieldsOf(v));
   }
 
   size_t remaining() const { return reader_.remaining(); }
   bool failed() const { return !valid_ || reader_.failed(); }
-  // Everything was read, nothing was missing, and every value was in its range.
-  bool Finished() const { return valid_ && reader_.Finished(); }
+  // Everything was read and nothing was missing.
+  bool Complete() const { return reader_.Finished(); }
+  // Besides, every value was in its range.
+  bool Finished() const { return valid_ && Complete(); }
 
  private:
   ByteReader reader_;

@@ -59,7 +59,9 @@ void Write(fuse_req_t req, fuse_ino_t ino, const char* data, size_t size, off_t 
 }
 
 void Fsync(fuse_req_t req, fuse_ino_t ino, int data_only, fuse_file_info*) {
-  ReplyStatus(req, ContextOf(req).fs.Fsync(CallerOf(req), ino, data_only != 0));
+  ContextOf(req).helpers.Run([req, ino, data_only] {
+    ReplyStatus(req, ContextOf(req).fs.Fsync(CallerOf(req), ino, data_only != 0));
+  });
 }
 
 // The kernel says on which writes to clear the set-id bits, but not on these two.

@@ -13,6 +13,7 @@
 #include <functional>
 
 #include "fs/contract/file_system.h"
+#include "fs/mount/helper_pool.h"
 #include "fs/mount/invalidator.h"
 #include "fs/mount/lookup_table.h"
 
@@ -23,6 +24,7 @@ struct MountContext {
   fs::FileSystem& fs;
   LookupTable& lookups;
   Invalidator& invalidator;
+  HelperPool& helpers;
   // How long the kernel may believe what it was told, in seconds. Long, because the server tells
   // about foreign changes.
   double attr_timeout_s = 0;

@@ -26,17 +26,24 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr unsigned kHelpers = 8;  // fsyncs that wait at once; more wait for these
+
 class Session final : public MountSession {
  public:
   Session(std::shared_ptr<fs::FileSystem> file_system, SessionOptions options)
       : file_system_(std::move(file_system)),
         options_(std::move(options)),
         invalidator_(lookups_, Hooks()),
-        context_{.fs = *file_system_, .lookups = lookups_, .invalidator = invalidator_} {}
+        helpers_(kHelpers),
+        context_{.fs = *file_system_,
+                 .lookups = lookups_,
+                 .invalidator = invalidator_,
+                 .helpers = helpers_} {}
 
   ~Session() override {
     if (mounted_ && !WaitEnded(milliseconds(0))) Abort();
     for (std::thread& thread : threads_) thread.join();
+    helpers_.Stop();
     file_system_->SetListener(nullptr);
     invalidator_.Stop();
     connection_.reset();
@@ -77,6 +84,7 @@ class Session final : public MountSession {
   LookupTable lookups_;
   std::unique_ptr<FuseConnection> connection_;
   Invalidator invalidator_;
+  HelperPool helpers_;
   MountContext context_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;

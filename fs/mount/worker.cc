@@ -24,6 +24,7 @@ constexpr size_t kMappedBytes = kRequestBytes + fs::kIoMax;
 constexpr uint32_t kWantedFlags = FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT;
 
 thread_local Worker* current_worker = nullptr;
+thread_local int reply_fd = -1;
 
 template <typename T>
 const T* BodyOf(std::span<const std::byte> request) {
@@ -56,7 +57,14 @@ Worker::~Worker() {
 
 Worker* Worker::Current() { return current_worker; }
 
-void Worker::Enter() { current_worker = this; }
+void Worker::Enter() {
+  current_worker = this;
+  reply_fd = fd_;
+}
+
+int Worker::ReplyDescriptor() { return reply_fd; }
+
+void Worker::SetReplyDescriptor(int fd) { reply_fd = fd; }
 
 std::span<std::byte> Worker::io_buffer() const { return {memory_ + kRequestBytes, fs::kIoMax}; }
 
@@ -109,14 +117,15 @@ void Worker::Inspect(std::span<std::byte>& request) {
 
 ssize_t Worker::WriteReply(int fd, struct iovec* iov, int count) {
   Worker* worker = current_worker;
-  if (worker == nullptr) return writev(fd, iov, count);
-  if (worker->facts_.opcode != FUSE_INIT || count != 2 || iov[1].iov_len != sizeof(fuse_init_out))
-    return writev(worker->fd_, iov, count);
+  if (reply_fd >= 0) fd = reply_fd;
+  bool is_init = worker != nullptr && worker->facts_.opcode == FUSE_INIT && count == 2 &&
+                 iov[1].iov_len == sizeof(fuse_init_out);
+  if (!is_init) return writev(fd, iov, count);
   fuse_init_out out;
   std::memcpy(&out, iov[1].iov_base, sizeof out);
   out.flags |= worker->agreed_;
   struct iovec patched[2] = {iov[0], {&out, sizeof out}};
-  return writev(worker->fd_, patched, 2);
+  return writev(fd, patched, 2);
 }
 
 }  // namespace prism::mount

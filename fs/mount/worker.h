@@ -55,7 +55,13 @@ class Worker {
   // Even: between requests; odd: serving one. Grows.
   uint64_t turns() const { return turns_.load(std::memory_order_acquire); }
 
-  // Where replies go: through this thread's clone; notifications of other threads through `fd`.
+  // The kernel takes an answer only through the descriptor that gave the request. A session thread
+  // has its own; a thread that answers for one takes over that one's.
+  static int ReplyDescriptor();
+  static void SetReplyDescriptor(int fd);
+
+  // Writes an answer through the thread's reply descriptor; a notice of a thread without one through
+  // `fd`.
   static ssize_t WriteReply(int fd, struct iovec* iov, int count);
 
  private:

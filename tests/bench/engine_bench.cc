@@ -19,6 +19,7 @@ struct Options {
   uint64_t operations = 200000;
   uint64_t data_mib = 512;
   int runs = 5;
+  std::string only;
 };
 
 // Wall and CPU microseconds of one operation, a sample a run.
@@ -277,7 +278,24 @@ std::vector<std::byte> MakeContent(size_t length, uint64_t seed) {
   return content;
 }
 
+// Whole units of 4 KiB in a large file, new content each, then fsync.
+void OverwriteAtRandom(fs::FileSystem& volume, InodeId ino, uint64_t file_bytes, uint64_t count,
+                       uint64_t seed) {
+  Random random(seed);
+  std::vector<std::byte> unit(4096);
+  for (uint64_t i = 0; i < count; ++i) {
+    random.Fill(unit.data(), 64);
+    fs::WriteArgs args;
+    args.ino = ino;
+    args.offset = random.Below(file_bytes / unit.size()) * unit.size();
+    args.data = unit;
+    Must(volume.Write({}, args), "write");
+  }
+  Must(volume.Fsync({}, ino, false), "fsync");
+}
+
 struct DataCosts {
+  Cost overwrite, read_random;
   Series unique_mib_s, unique_cpu_ms, duplicate_mib_s, duplicate_cpu_ms;
   Series read_mib_s, read_cpu_ms, cold_mib_s, cold_cpu_ms;
 };
@@ -325,6 +343,16 @@ void MeasureDataOnce(EngineBench& bench, int run, DataCosts& costs) {
   size = static_cast<double>(part) / kMiB;
   ReadWhole(*volume, first, part, buffer);
   add(watch, costs.read_mib_s, costs.read_cpu_ms);
+  uint64_t count = mib * 16;
+  Random random(5);
+  watch.Restart();
+  for (uint64_t i = 0; i < count; ++i)
+    Must(volume->Read({}, first, random.Below(part / 4096) * 4096, std::span(buffer).first(4096)),
+         "read");
+  costs.read_random.Add(watch, count);
+  watch.Restart();
+  OverwriteAtRandom(*volume, first, content.size(), count, static_cast<uint64_t>(run));
+  costs.overwrite.Add(watch, count);
 }
 
 void ReportData(EngineBench& bench) {
@@ -342,6 +370,10 @@ void ReportData(EngineBench& bench) {
             Figure(costs.cold_cpu_ms.Median())});
   PrintRow({"read 128 MiB of it again (chunk cache)", Figure(costs.read_mib_s.Median()),
             Figure(costs.read_cpu_ms.Median())});
+  PrintText("");
+  PrintTableHead({"operation", "us each", "per second", "CPU us each"});
+  costs.read_random.Report("read 4 KiB at random (chunk cache)");
+  costs.overwrite.Report("overwrite 4 KiB at random, fsync at the end");
 }
 
 int Run(int argc, char** argv) {
@@ -350,6 +382,7 @@ int Run(int argc, char** argv) {
   CLI::App app{"Benchmark of the server's operations: prints a section of Markdown"};
   app.add_option("--store", options.store, "directory on the disk to measure; emptied");
   app.add_flag("--quick", quick, "fewer operations and 20,000 files");
+  app.add_option("--only", options.only, "one part: reads, changes or data");
   CLI11_PARSE(app, argc, argv);
   if (quick) {
     options.files = 20000;
@@ -358,9 +391,10 @@ int Run(int argc, char** argv) {
     options.runs = 3;
   }
   EngineBench bench(options);
-  ReportReads(bench);
-  ReportChanges(bench);
-  ReportData(bench);
+  auto wanted = [&](const char* part) { return options.only.empty() || options.only == part; };
+  if (wanted("reads")) ReportReads(bench);
+  if (wanted("changes")) ReportChanges(bench);
+  if (wanted("data")) ReportData(bench);
   return 0;
 }
 

@@ -6,9 +6,9 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <spdlog/spdlog.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -68,7 +68,8 @@ void Exchange(int fd, bool first_send) {
   if (!first_send && ::send(fd, bytes, sizeof bytes, 0) != sizeof bytes) std::_Exit(1);
 }
 
-Transport OverSocket(const std::string& name, int client_fd, const std::function<int()>& server_fd) {
+Transport OverSocket(const std::string& name, int client_fd,
+                     const std::function<int()>& server_fd) {
   Transport transport;
   transport.name = name;
   transport.server = Fork([&] {

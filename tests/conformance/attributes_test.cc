@@ -69,7 +69,7 @@ TEST_F(AttributesTest, NanosecondsOfASecondOrMoreAreInvalid) {
   InodeId ino = MakeFile(kRootInode, "f");
   SetAttr changes;
   changes.atime = Timespec{1, 1000000000};
-  EXPECT_EQ(SetErr(kKernel, ino, changes), Err::kInvalid);
+  EXPECT_TRUE(IsMalformed(SetErr(kKernel, ino, changes)));
 }
 
 TEST_F(AttributesTest, NowIsTheServersClock) {
@@ -190,6 +190,23 @@ TEST_F(AttributesTest, WritesKillPrivilegesWhenAskedTo) {
   fs::WriteResult result = Must(fs_->Write(kKernel, args));
   EXPECT_EQ(result.change.after.mode, 0755u);
   EXPECT_EQ(GetAttr(ino).mode, 0755u);
+}
+
+TEST_F(AttributesTest, WritesThatKillPrivilegesTellTheAttributesFromBefore) {
+  InodeId ino = MakeFile(kRootInode, "f", "data", 06755);
+  Attr before = GetAttr(ino);
+  fs::WriteArgs args;
+  args.ino = ino;
+  args.data = AsBytes("x");
+  args.kill_privileges = true;
+  EXPECT_EQ(Must(fs_->Write(kKernel, args)).change.before, before);
+}
+
+TEST_F(AttributesTest, RefusedAndEmptyWritesKillNoPrivileges) {
+  InodeId ino = MakeOwned(kRootInode, "f", FileType::kRegular, 06777, 10, 10);
+  EXPECT_EQ(WriteErr(User(10), ino, fs::kFileSizeMax, "x"), Err::kTooLarge);
+  EXPECT_EQ(WriteErr(User(10), ino, 0, ""), Err::kOk);
+  EXPECT_EQ(GetAttr(ino).mode, 06777u);
 }
 
 TEST_F(AttributesTest, CheckedCallersLoseSetIdBitsByWritingTruncatingAndChowning) {

@@ -1,4 +1,7 @@
 // Statfs, and what clones, destroyed and renamed volumes mean to the file systems on them.
+#include <chrono>
+#include <thread>
+
 #include "tests/conformance/suite.h"
 
 namespace prism::conformance {
@@ -85,6 +88,30 @@ TEST_F(VolumeTest, AnOrphanCountsUntilItIsReleased) {
   Must(fs_->Release(kKernel, ino));
   EXPECT_EQ(Usage().files, 1u);
   EXPECT_EQ(Usage().used_bytes, 0u);
+}
+
+// A store may put a volume away that nobody uses.
+TEST_F(VolumeTest, WhatIsNotWrittenBackYetSurvivesWithoutAnyClient) {
+  InodeId shrunk = MakeFile(kRootInode, "shrunk");
+  WriteAt(shrunk, 106496, Pattern(5000));
+  InodeId written = MakeFile(kRootInode, "written", Pattern(5000));
+  Truncate(shrunk, 3803);
+  fs_.reset();
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  fs_ = driver_->Attach(kVolume);
+  EXPECT_EQ(GetAttr(shrunk).size, 3803u);
+  EXPECT_EQ(ReadAll(shrunk), std::string(3803, '\0'));
+  EXPECT_EQ(ReadAll(written), Pattern(5000));
+}
+
+TEST_F(VolumeTest, AShrunkFileSurvivesWithoutAnyClient) {
+  InodeId ino = MakeFile(kRootInode, "f");
+  WriteAt(ino, 106496, Pattern(5000));
+  Truncate(ino, 3803);
+  fs_.reset();
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  fs_ = driver_->Attach(kVolume);
+  EXPECT_EQ(GetAttr(ino).size, 3803u);
 }
 
 TEST_F(VolumeTest, ACloneHasEverythingThatReturnedBefore) {

@@ -76,10 +76,10 @@ Result<fs::Change> ModelFileSystem::Fallocate(const fs::Caller& caller, InodeId 
                                               fs::FallocateMode mode, uint64_t offset,
                                               uint64_t length) {
   std::lock_guard lock(world_->mutex);
-  PRISM_ASSIGN(Node * node, FindRegular(ino));
-  PRISM_TRY(CheckData(caller, *node, kMayWrite));
   if (mode > fs::FallocateMode::kZeroRangeKeep || length == 0) return Fail(Err::kInvalid);
   if (!Fits(offset, length)) return Fail(Err::kTooLarge);
+  PRISM_ASSIGN(Node * node, FindRegular(ino));
+  PRISM_TRY(CheckData(caller, *node, kMayWrite));
   fs::Change change{AttrOf(*node), {}};
   bool zero = mode != fs::FallocateMode::kAllocate && mode != fs::FallocateMode::kAllocateKeep;
   bool grow = mode == fs::FallocateMode::kAllocate || mode == fs::FallocateMode::kZeroRange;

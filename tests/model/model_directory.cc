@@ -53,7 +53,7 @@ bool IsDevice(fs::FileType type) {
   return type == fs::FileType::kBlockDevice || type == fs::FileType::kCharDevice;
 }
 
-Status CheckCreate(const fs::Caller& caller, const fs::CreateArgs& args) {
+Status CheckCreate(const fs::CreateArgs& args) {
   using fs::FileType;
   if (args.type < FileType::kRegular || args.type > FileType::kFifo) return Fail(Err::kInvalid);
   if (args.exclusivity > fs::Exclusivity::kVerified) return Fail(Err::kInvalid);
@@ -68,7 +68,6 @@ Status CheckCreate(const fs::Caller& caller, const fs::CreateArgs& args) {
   } else if (!args.symlink_target.empty()) {
     return Fail(Err::kInvalid);
   }
-  if (IsDevice(args.type) && caller.check_permission && caller.uid != 0) return Fail(Err::kPerm);
   return {};
 }
 
@@ -131,9 +130,11 @@ Result<fs::EntryResult> ModelFileSystem::OpenExisting(const fs::Caller& caller,
 Result<fs::EntryResult> ModelFileSystem::Create(const fs::Caller& caller,
                                                 const fs::CreateArgs& args) {
   std::lock_guard lock(world_->mutex);
-  PRISM_TRY(CheckCreate(caller, args));
+  PRISM_TRY(CheckCreate(args));
   PRISM_ASSIGN(Entry entry, FindNewEntry(caller, args.parent, args.name));
   if (entry.node != nullptr) return OpenExisting(caller, args, *entry.dir, *entry.node);
+
+  if (IsDevice(args.type) && caller.check_permission && caller.uid != 0) return Fail(Err::kPerm);
 
   Node made = NewNode(caller, args, *entry.dir);
   WriteBytes(made, 0, {reinterpret_cast<const char*>(args.data.data()), args.data.size()});

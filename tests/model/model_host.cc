@@ -101,6 +101,7 @@ Outcome<void> ModelHost::Destroy(const std::vector<std::string>& names) {
 Outcome<void> ModelHost::Rename(std::string_view from, std::string_view to) {
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(auto volume, Find(from));
+  if (from == to) return {};
   PRISM_TRY(CheckNew(to));
   world_->volumes.erase(volume->name);
   volume->name = to;

@@ -108,6 +108,7 @@ Status CheckSetAttr(const fs::Caller& caller, const Node& node, const fs::SetAtt
     if (time && time->nsec >= 1'000'000'000) return Fail(Err::kInvalid);
   if (!caller.check_permission || caller.uid == 0) return {};
 
+  if (changes.size) PRISM_TRY(CheckData(caller, node, kMayWrite));
   bool owner = caller.uid == node.uid;
   if (changes.uid && !(owner && *changes.uid == node.uid)) return Fail(Err::kPerm);
   if (changes.gid && !(owner && (*changes.gid == node.gid || InGroup(caller, *changes.gid))))
@@ -115,7 +116,6 @@ Status CheckSetAttr(const fs::Caller& caller, const Node& node, const fs::SetAtt
   if (changes.mode && !owner) return Fail(Err::kPerm);
   if ((changes.atime || changes.mtime) && !owner) return Fail(Err::kPerm);
   if ((changes.atime_now || changes.mtime_now) && !owner) PRISM_TRY(Check(caller, node, kMayWrite));
-  if (changes.size) PRISM_TRY(CheckData(caller, node, kMayWrite));
   return {};
 }
 

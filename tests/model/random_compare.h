@@ -42,8 +42,9 @@ class Pair {
 
   // Does it on both sides. Empty when the replies are alike.
   std::string Step(const Operation& operation);
-  // Everything: all trees, attributes, extended attributes, contents, orphans, usage.
-  std::string Walk();
+  // Everything: all trees, attributes, extended attributes, contents, orphans, usage. With
+  // `settle` everything is written back before, and holes must have become holes.
+  std::string Walk(bool settle);
 
  private:
   std::string Compare(const Operation& operation, const Reply& model, const Reply& real);
@@ -51,9 +52,10 @@ class Pair {
   std::string CheckSeek(const Operation& operation, const Reply& real);
   void Learn(const Operation& operation, const Reply& model, const Reply& real);
   void LearnNames(const Operation& operation, const Reply& model);
-  std::string WalkInode(Handle& handle);
+  std::string WalkInode(Handle& handle, bool settled);
   std::string WalkXattrs(const Handle& handle);
-  std::string WalkContent(const Handle& handle);
+  std::string WalkUsage(uint64_t used);
+  std::string WalkContent(const Handle& handle, bool settled);
 
   std::string name_;
   std::shared_ptr<fs::FileSystem> model_;

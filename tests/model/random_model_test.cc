@@ -32,7 +32,8 @@ class RandomModelTest : public ::testing::Test {
     OpenHost open = [&]() -> std::unique_ptr<fs::Host> {
       return test::Must(fs::Host::Open(host_options));
     };
-    EXPECT_EQ(RunRandom(options, open), "");
+    std::string difference = RunRandom(options, open);
+    EXPECT_TRUE(difference.empty()) << difference;
   }
 };
 

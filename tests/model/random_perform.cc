@@ -37,9 +37,7 @@ void Take(Reply& reply, const fs::RenameResult& result) {
                  result.to_parent.before, result.to_parent.after};
   if (result.replaced) reply.attrs.push_back(*result.replaced);
 }
-void Take(Reply& reply, const fs::StatfsResult& result) {
-  reply.text = fmt::format("{} files", result.files);
-}
+void Take(Reply&, const fs::StatfsResult&) {}  // compared by Walk
 
 template <typename T>
 Reply Taken(const Result<T>& result) {

@@ -4,9 +4,11 @@
 //
 // What is compared how:
 //   inode numbers   by a table that grows with every file made; they need not be equal
-//   times           exactly where they were set, otherwise both must be the clock's
+//   times           exactly where they were set, otherwise both must be the clock's;
+//                   atime, which may be kept beside the file, by Getattr alone
 //   change numbers  they grow together
-//   used_bytes      0 in the model is 0 in the store; content that is not all zeros is not 0
+//   used_bytes      content that is not all zeros uses something; what was never written nothing,
+//                   once everything is written back; files in the statistics the same in the end
 //   Seek            no data is skipped and no hole is invented; how fine holes are is free
 //   CopyRange       may stop early; the model then copies as much
 //   Readdir         as sets of entries; cookies are free

@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "tests/model/random_compare.h"
 
@@ -54,7 +56,7 @@ Result<std::string> ReadRange(fs::FileSystem& file_system, InodeId ino, const Ex
 
 }  // namespace
 
-std::string Pair::WalkContent(const Handle& handle) {
+std::string Pair::WalkContent(const Handle& handle, bool settled) {
   auto model_extents = ExtentsOf(*model_, handle.model);
   auto real_extents = ExtentsOf(*real_, handle.real);
   if (!model_extents || !real_extents) return "the extents could not be listed";
@@ -74,6 +76,9 @@ std::string Pair::WalkContent(const Handle& handle) {
   auto attr = real_->Getattr(kAll, handle.real);
   if (!attr) return "attributes are gone";
   if (!all_zero && attr->used_bytes == 0) return "there is data, but used_bytes is 0";
+  auto expected = model_->Getattr(kAll, handle.model);
+  if (settled && expected && expected->used_bytes == 0 && attr->used_bytes != 0)
+    return fmt::format("{} bytes are used where nothing was written", attr->used_bytes);
   return {};
 }
 
@@ -95,7 +100,7 @@ std::string Pair::WalkXattrs(const Handle& handle) {
   return {};
 }
 
-std::string Pair::WalkInode(Handle& handle) {
+std::string Pair::WalkInode(Handle& handle, bool settled) {
   size_t place = by_model_.at(handle.model);
   auto step = [&](OpKind kind) {
     Operation operation = Simple(kind);
@@ -118,28 +123,40 @@ std::string Pair::WalkInode(Handle& handle) {
     case fs::FileType::kSymlink:
       return step(OpKind::kReadlink);
     case fs::FileType::kRegular:
-      return WalkContent(handle);
+      return WalkContent(handle, settled);
     default:
       return {};
   }
 }
 
-std::string Pair::Walk() {
+std::string Pair::Walk(bool settle) {
   uint64_t used = 0;
+  if (settle && !real_->Sync(kAll)) return "Sync failed";
   for (size_t i = 0; i < handles_.size(); ++i) {
-    std::string difference = WalkInode(handles_[i]);
+    std::string difference = WalkInode(handles_[i], settle);
     if (!difference.empty())
       return fmt::format("walking '{}', #{} (inode {}): {}", name_, i, handles_[i].model,
                          difference);
     if (auto attr = real_->Getattr(kAll, handles_[i].real)) used += attr->used_bytes;
   }
-  std::string difference = Step(Simple(OpKind::kStatfs));
-  if (!difference.empty()) return difference;
-  auto usage = real_->Statfs(kAll);
-  if (!usage || usage->used_bytes != used)
-    return fmt::format("'{}' uses {} bytes, its files {}", name_, usage ? usage->used_bytes : 0,
-                       used);
-  return {};
+  return WalkUsage(used);
+}
+
+// What nobody holds any more is freed in the background.
+std::string Pair::WalkUsage(uint64_t used) {
+  auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (true) {
+    auto expected = model_->Statfs(kAll);
+    auto found = real_->Statfs(kAll);
+    if (!expected || !found) return "Statfs failed";
+    if (expected->files == found->files && found->used_bytes == used) return {};
+    if (std::chrono::steady_clock::now() > deadline)
+      return fmt::format(
+          "'{}': {} files in the model, {} in the store, which uses {} bytes and {} "
+          "by its files",
+          name_, expected->files, found->files, found->used_bytes, used);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
 }
 
 }  // namespace prism::model

@@ -10,7 +10,8 @@ constexpr std::string_view kDefaultAcl = "system.posix_acl_default";
 
 Status SetAcl(Node& node, std::string_view name, std::string_view value) {
   PRISM_ASSIGN(Acl acl, DecodeAcl(value));
-  if (node.type == fs::FileType::kSymlink) return Fail(Err::kNotSupported);
+  if (node.type == fs::FileType::kSymlink)
+    return acl.empty() ? Status() : Status(Fail(Err::kNotSupported));
   if (name == kDefaultAcl) {
     if (!node.is_directory() && !acl.empty()) return Fail(Err::kAccess);
     node.default_acl = acl;

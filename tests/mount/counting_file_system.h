@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -44,6 +45,9 @@ class CountingFileSystem final : public fs::FileSystem {
     std::lock_guard lock(mutex_);
     return last_write_;
   }
+
+  // Runs in the thread that serves an fsync; set before any is made.
+  std::function<void()> before_fsync;
 
   // Events are lost from here on, as on a channel that is overrun.
   void Mute() { muted_ = true; }
@@ -133,6 +137,7 @@ class CountingFileSystem final : public fs::FileSystem {
   }
   Status Fsync(const fs::Caller& caller, InodeId ino, bool data_only) override {
     Count(data_only ? "Fdatasync" : "Fsync");
+    if (before_fsync) before_fsync();
     return inner_->Fsync(caller, ino, data_only);
   }
   Status Sync(const fs::Caller& caller) override {

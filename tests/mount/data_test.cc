@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <future>
 #include <random>
 #include <thread>
 
@@ -363,6 +364,36 @@ TEST_F(DataTest, SyncCallsReachTheFileSystem) {
   ASSERT_EQ(fsync(fd), 0);
   EXPECT_EQ(file_system().Calls("Fsync"), 1u);
   close(fd);
+}
+
+TEST_F(DataTest, FsyncsThatWaitKeepNobodyElseWaiting) {
+  std::promise<void> go;
+  std::shared_future<void> gate = go.get_future();
+  std::atomic<int> waiting{0};
+  file_system().before_fsync = [&] {
+    ++waiting;
+    gate.wait();
+  };
+  constexpr int kThreads = 6;
+  std::vector<std::thread> threads;
+  std::atomic<int> failures{0};
+  for (int i = 0; i < kThreads; ++i)
+    threads.emplace_back([&, i] {
+      int fd = open(Path("f" + std::to_string(i)).c_str(), O_CREAT | O_WRONLY, 0600);
+      if (write(fd, "x", 1) != 1 || fsync(fd) != 0) ++failures;
+      close(fd);
+    });
+  EXPECT_TRUE(Eventually([&] { return waiting == kThreads; }));
+  WriteFile(Path("other"), "served");
+  int fd = Open("other", O_RDONLY | O_DIRECT);
+  EXPECT_GE(fd, 0);
+  struct stat st;
+  EXPECT_EQ(fstat(fd, &st), 0);
+  close(fd);
+  EXPECT_EQ(waiting, kThreads);
+  go.set_value();
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(failures, 0);
 }
 
 TEST_F(DataTest, ATemporaryFileWithoutNameIsNotSupported) {

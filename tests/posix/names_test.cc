@@ -14,8 +14,8 @@ namespace {
 class NamesTest : public Posix {
  protected:
   int Rename(std::string_view from, std::string_view to, unsigned flags = 0) {
-    return static_cast<int>(syscall(SYS_renameat2, AT_FDCWD, Path(from).c_str(), AT_FDCWD,
-                                    Path(to).c_str(), flags));
+    return static_cast<int>(
+        syscall(SYS_renameat2, AT_FDCWD, Path(from).c_str(), AT_FDCWD, Path(to).c_str(), flags));
   }
 };
 

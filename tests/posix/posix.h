@@ -18,9 +18,8 @@ namespace prism::posix {
 
 // 0 if the call succeeded (did not return -1), its errno otherwise.
 #define ERRNO_OF(call) (errno = 0, static_cast<long>(call) == -1 ? errno : 0)
-#define EXPECT_ERRNO(expected, call)                                                \
-  EXPECT_EQ(::prism::posix::ErrnoName(expected), ::prism::posix::ErrnoName(ERRNO_OF(call))) \
-      << #call
+#define EXPECT_ERRNO(expected, call) \
+  EXPECT_EQ(::prism::posix::ErrnoName(expected), ::prism::posix::ErrnoName(ERRNO_OF(call))) << #call
 #define EXPECT_CALL(call) EXPECT_ERRNO(0, call)
 
 std::string ErrnoName(int error_number);  // "ENOENT"
@@ -65,7 +64,9 @@ class Posix : public ::testing::Test {
   // Runs `body` in a child process as this user; its result, or the errno it returns (below 256).
   static int RunAs(uid_t uid, gid_t gid, const std::vector<gid_t>& groups,
                    const std::function<int()>& body);
-  static int RunAs(uid_t uid, const std::function<int()>& body) { return RunAs(uid, uid, {}, body); }
+  static int RunAs(uid_t uid, const std::function<int()>& body) {
+    return RunAs(uid, uid, {}, body);
+  }
   // In a child as the same user.
   static int InChild(const std::function<int()>& body);
 

@@ -150,9 +150,9 @@ Result<fs::WriteResult> EchoFs::Write(const fs::Caller& caller, const fs::WriteA
 }
 
 Result<fs::EntryResult> EchoFs::Create(const fs::Caller& caller, const fs::CreateArgs& args) {
-  Note("create", caller, args.parent, args.name, args.type, args.mode, args.umask,
-       args.rdev_major, args.rdev_minor, args.symlink_target, args.exclusivity, args.verifier,
-       args.initial, args.data, args.xattrs);
+  Note("create", caller, args.parent, args.name, args.type, args.mode, args.umask, args.rdev_major,
+       args.rdev_minor, args.symlink_target, args.exclusivity, args.verifier, args.initial,
+       args.data, args.xattrs);
   if (args.data.size() > fs::kInitialDataMax) return Fail(Err::kTooLarge);
   return fs::EntryResult{EchoAttr(args.parent + 100), EchoChange(args.parent), true};
 }
@@ -218,8 +218,7 @@ Status EchoFs::Sync(const fs::Caller& caller) {
   return Fail(Err::kIo);
 }
 
-Result<std::string> EchoFs::Getxattr(const fs::Caller& caller, InodeId ino,
-                                     std::string_view name) {
+Result<std::string> EchoFs::Getxattr(const fs::Caller& caller, InodeId ino, std::string_view name) {
   Note("getxattr", caller, ino, name);
   return std::string(ino % (fs::kXattrValueMax + 1), 'v');
 }
@@ -243,8 +242,8 @@ Status EchoFs::Removexattr(const fs::Caller& caller, InodeId ino, std::string_vi
   return Fail(Err::kNoAttribute);
 }
 
-Result<fs::Change> EchoFs::Fallocate(const fs::Caller& caller, InodeId ino,
-                                     fs::FallocateMode mode, uint64_t offset, uint64_t length) {
+Result<fs::Change> EchoFs::Fallocate(const fs::Caller& caller, InodeId ino, fs::FallocateMode mode,
+                                     uint64_t offset, uint64_t length) {
   Note("fallocate", caller, ino, mode, offset, length);
   return EchoChange(ino);
 }

@@ -43,13 +43,12 @@ TEST_F(HostileClientTest, AbsurdEntriesEndTheLane) {
   uint32_t slots = Geometry{}.slots, message_max = Geometry{}.message_bytes,
            payload_max = Geometry{}.payload_bytes;
   uint32_t header = sizeof(RequestHeader);
-  for (SubmissionEntry entry : {SubmissionEntry{slots, header, 0, 0},
-                                SubmissionEntry{0xffffffff, header, 0, 0},
-                                SubmissionEntry{0, header - 1, 0, 0}, SubmissionEntry{0, 0, 0, 0},
-                                SubmissionEntry{0, message_max + 1, 0, 0},
-                                SubmissionEntry{0, 0xffffffff, 0, 0},
-                                SubmissionEntry{0, header, payload_max + 1, 0},
-                                SubmissionEntry{0, header, 0xffffffff, 0}}) {
+  for (SubmissionEntry entry :
+       {SubmissionEntry{slots, header, 0, 0}, SubmissionEntry{0xffffffff, header, 0, 0},
+        SubmissionEntry{0, header - 1, 0, 0}, SubmissionEntry{0, 0, 0, 0},
+        SubmissionEntry{0, message_max + 1, 0, 0}, SubmissionEntry{0, 0xffffffff, 0, 0},
+        SubmissionEntry{0, header, payload_max + 1, 0},
+        SubmissionEntry{0, header, 0xffffffff, 0}}) {
     ExpectDropped("entry", [&](RawLane& lane) {
       lane.Compose(0, 0, "");
       lane.Submit(0, entry);
@@ -150,7 +149,8 @@ TEST_F(HostileClientTest, SilenceAndChatterEnd) {
     pollfd poll_fd{.fd = fd, .events = POLLIN, .revents = 0};
     EXPECT_EQ(::poll(&poll_fd, 1, 5000), 1);
   }
-  ExpectDropped("chatter", [](RawLane& lane) { EXPECT_EQ(::send(lane.socket.get(), "x", 1, 0), 1); });
+  ExpectDropped("chatter",
+                [](RawLane& lane) { EXPECT_EQ(::send(lane.socket.get(), "x", 1, 0), 1); });
 }
 
 TEST_F(HostileClientTest, FullEventfdsBlockNobody) {
@@ -191,7 +191,8 @@ class Mutator {
     // Half of the lanes keep to the rings' rules and only change bytes under the server's hands.
     bool mannered = random_() % 2 == 0;
     std::atomic<bool> stop = false;
-    std::thread scribbler([&] { Scribble(lane, mannered, random_(), stop); });
+    uint64_t seed = random_();
+    std::thread scribbler([&] { Scribble(lane, mannered, seed, stop); });
     for (int i = 0; i < 300 && std::chrono::steady_clock::now() < end; ++i)
       if (!OneRequest(lane)) break;
     stop = true;
@@ -223,16 +224,19 @@ class Mutator {
     return body;
   }
 
-  static void Scribble(RawLane& lane, bool mannered, uint64_t seed, std::atomic<bool>& stop) {
+  // Races with everything, on purpose.
+  __attribute__((no_sanitize("thread"))) static void Scribble(RawLane& lane, bool mannered,
+                                                              uint64_t seed,
+                                                              std::atomic<bool>& stop) {
     std::mt19937_64 random(seed);
     auto* base = reinterpret_cast<std::byte*>(lane.segment.queue(0)) - kPageBytes;
     while (!stop) {
       uint64_t where = random() % 4;
       std::byte* at = where == 0   ? lane.segment.message(0, 0).data() + random() % 300
                       : where == 1 ? lane.segment.payload(0, 0).data() + random() % 5000
-                      : where == 2 ? static_cast<std::byte*>(lane.segment.submissions(0)) +
-                                         random() % 32
-                                   : base + random() % lane.segment.bytes();
+                      : where == 2
+                          ? static_cast<std::byte*>(lane.segment.submissions(0)) + random() % 32
+                          : base + random() % lane.segment.bytes();
       if (mannered && where >= 2) continue;
       *reinterpret_cast<volatile std::byte*>(at) = static_cast<std::byte>(random());
       if (!mannered && random() % 50 == 0) lane.Knock(static_cast<uint32_t>(random() % 8));

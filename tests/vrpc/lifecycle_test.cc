@@ -61,7 +61,7 @@ TEST_F(LifecycleTest, LanesAreListedAndLetGo) {
 
 TEST_F(LifecycleTest, TheSocketIsTheOwnersAlone) {
   StartServer();
-  struct stat status{};
+  struct stat status {};
   ASSERT_EQ(::stat(path().c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0600u);
   auto second = Server::Listen(path(), nullptr);
@@ -271,9 +271,8 @@ TEST_F(LifecycleTest, MoreBusyQueuesThanWorkersAllProgress) {
         ++calls[i];
       }
     });
-  EXPECT_TRUE(Soon([&] {
-    return std::all_of(calls.begin(), calls.end(), [](auto& c) { return c > 200; });
-  }));
+  EXPECT_TRUE(Soon(
+      [&] { return std::all_of(calls.begin(), calls.end(), [](auto& c) { return c > 200; }); }));
   stop = true;
   for (std::thread& thread : threads) thread.join();
 }

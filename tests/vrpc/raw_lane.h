@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <cstring>
 #include <string>
 
@@ -81,7 +82,8 @@ struct RawLane {
     timeval wait{.tv_sec = 5, .tv_usec = 0};
     ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
     char byte;
-    return ::recv(socket.get(), &byte, 1, 0) == 0;
+    ssize_t got = ::recv(socket.get(), &byte, 1, 0);
+    return got == 0 || (got < 0 && errno == ECONNRESET);
   }
 };
 

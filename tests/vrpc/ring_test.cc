@@ -77,7 +77,7 @@ TEST(RingTest, APeerThatLiesIsBroken) {
     Ring other(2);
     auto producer = other.producer();
     Shared(other.control.head).store(lie);
-    EXPECT_EQ(producer.Push(Numbered(1)), lie == 0xffffffffu ? Look::kEntry
+    EXPECT_EQ(producer.Push(Numbered(1)), lie == 0xffffffffu   ? Look::kEntry
                                           : lie == 0xfffffffeu ? Look::kNothing
                                                                : Look::kBroken);
   }
@@ -130,8 +130,8 @@ TEST(RingTest, NobodySleepsForever) {
     SubmissionEntry entry{};
     while (in.Pop(entry) != Look::kEntry) {
       // Now asleep at once, now after polling: both sides meet in every phase.
-      if (i % 3 == 0 && gate.Spin(2000, [&] { return in.Peek() != Look::kNothing; }) ==
-                            Spun::kFound)
+      if (i % 3 == 0 &&
+          gate.Spin(2000, [&] { return in.Peek() != Look::kNothing; }) == Spun::kFound)
         continue;
       if (!in.PrepareSleep()) continue;
       AwaitRing(back_bell.get());

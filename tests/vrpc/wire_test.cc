@@ -213,7 +213,7 @@ TEST(WireTest, HandlersTakeAnyBytes) {
                          .payload_bytes = static_cast<uint32_t>(random() % 64),
                          .reply = reply,
                          .scratch = scratch};
-    if (FindOperation(op)->serve(context) != Err::kProtocol) ++accepted[op];
+    if (FindOperation(op)->serve(context) == Err::kOk) ++accepted[op];
     ASSERT_LE(context.reply_payload_bytes, payload.size());
   }
   EXPECT_GT(accepted[static_cast<size_t>(Op::kGetattr)], 0);  // the bytes are not all nonsense
