@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdarg>
 #include <cstdio>
+#include <filesystem>
 #include <vector>
 
 #include "cow/kv.h"
@@ -173,6 +174,8 @@ Outcome<std::unique_ptr<Kv>> OpenRocksKv(const RocksOptions& options) {
     descriptors.emplace_back(kFamilyNames[i], FamilyOptions(static_cast<Table>(i), options, cache));
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
+  std::error_code ignored;  // it would log an error about the directory of a new store
+  std::filesystem::create_directories(options.directory, ignored);
   rocksdb::Status status =
       rocksdb::DB::Open(db_options, options.directory, descriptors, &handles, &db);
   if (!status.ok()) {

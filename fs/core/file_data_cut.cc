@@ -178,6 +178,7 @@ Status FileData::CutInline(cow::WriteTransaction& transaction, InodeRecord& reco
 }
 
 Result<Change> FileData::SetSize(InodeId ino, uint64_t size, Check check, Edit edit) {
+  DataBarrier::Pass pass(cut_barrier_);
   bool shrink = false;
   {
     auto view = map_.Read();
@@ -308,6 +309,7 @@ Status FileData::CommitShrink(FileState& state, cow::WriteTransaction& transacti
 
 Result<Change> FileData::Zero(InodeId ino, uint64_t from, uint64_t to, bool grow, Check check,
                               Edit edit) {
+  DataBarrier::Pass pass(cut_barrier_);
   {
     auto view = map_.Read();
     PRISM_ASSIGN(const InodeRecord record, Load(*view, ino));

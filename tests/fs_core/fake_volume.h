@@ -88,7 +88,7 @@ class FakeVolume : public cow::VolumeMap {
   Items items_;
   int64_t inodes_ = 0;
   int64_t bytes_ = 0;
-  InodeId next_inode_ = kRootInode;
+  InodeId next_inode_ = kRootInode + 1;
   std::atomic<Lsn> lsn_{0};
   std::atomic<Lsn> durable_{0};
 };
