@@ -125,6 +125,7 @@ Result<uint64_t> ModelFileSystem::CopyRange(const fs::Caller& caller, InodeId fr
   CopyData(*from, from_offset, *to, to_offset, length);
   if (caller.check_permission && caller.uid != 0) KillPrivileges(*to);
   TouchData(*to);
+  TouchAccess(*from);
   Notify(fs::Event::Kind::kInode, to_ino);
   return length;
 }
