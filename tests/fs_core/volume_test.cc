@@ -66,8 +66,8 @@ TEST_F(VolumeCoreTest, NamesOfOneHashLiveInSlots) {
   ASSERT_TRUE(found);
   EXPECT_EQ(found->attr.ino, b);
   EXPECT_TRUE(HasItem(cow::ItemType::kInode, b));
-  EXPECT_TRUE(volume_->items().contains(
-      cow::MakeKey(cow::ItemType::kDirEntry, kRootInode, first + 15)));
+  EXPECT_TRUE(
+      volume_->items().contains(cow::MakeKey(cow::ItemType::kDirEntry, kRootInode, first + 15)));
   EXPECT_EQ(fs_->Link(root_, ino, kRootInode, "b").error(), Err::kExists);
   Remove("b");
   {
@@ -253,8 +253,8 @@ TEST_F(VolumeCoreTest, WhatReturnedBeforeTheGateIsInTheClone) {
       uint64_t highest = 0;
       for (uint64_t slot = 0; slot < 50; ++slot) {
         uint64_t n = 0;
-        auto read = fs->Read(root_, inodes[i], slot * 8000,
-                             std::as_writable_bytes(std::span(&n, 1)));
+        auto read =
+            fs->Read(root_, inodes[i], slot * 8000, std::as_writable_bytes(std::span(&n, 1)));
         ASSERT_TRUE(read);
         highest = std::max(highest, n);
       }
