@@ -120,7 +120,8 @@ class RocksKv : public Kv {
 
   uint64_t SizeBytes() override {
     uint64_t total = 0;
-    for (const char* property : {"rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"}) {
+    for (const char* property :
+         {"rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"}) {
       uint64_t value = 0;
       if (db_->GetAggregatedIntProperty(property, &value)) total += value;
     }

@@ -99,8 +99,7 @@ Status AddParent(cow::WriteTransaction& transaction, InodeId child, FileType typ
   uint64_t slot = ParentSlot(type, parent);
   std::string value;
   while (type != FileType::kDirectory) {
-    PRISM_ASSIGN(const bool taken,
-                 transaction.Get(MakeKey(ItemType::kParent, child, slot), value));
+    PRISM_ASSIGN(const bool taken, transaction.Get(MakeKey(ItemType::kParent, child, slot), value));
     if (!taken) break;
     ++slot;
   }

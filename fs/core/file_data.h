@@ -37,12 +37,7 @@ class FileData {
 
   FileData(VolumeId volume, cow::VolumeMap& map, cow::ChunkStore& store, DirtyBudget& budget,
            const Holds& holds)
-      : volume_(volume),
-        map_(map),
-        store_(store),
-        budget_(budget),
-        holds_(holds),
-        files_(budget) {}
+      : volume_(volume), map_(map), store_(store), budget_(budget), holds_(holds), files_(budget) {}
 
   // LoadInode, with all that waits in memory laid over it. Also kStale: it has neither a link nor
   // a holder, and is not yet freed.

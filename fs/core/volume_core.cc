@@ -50,9 +50,7 @@ std::shared_ptr<FileSystem> VolumeCore::Attach(const AttachOptions& options) {
 
 uint32_t VolumeCore::attached() const { return impl_->clients.count(); }
 
-Status VolumeCore::Flush() {
-  return FlushAged(std::chrono::steady_clock::time_point::max());
-}
+Status VolumeCore::Flush() { return FlushAged(std::chrono::steady_clock::time_point::max()); }
 
 Status VolumeCore::FlushAged(std::chrono::steady_clock::time_point now) {
   if (impl_->map->destroyed()) {

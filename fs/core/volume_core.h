@@ -4,8 +4,8 @@
 // the store's chunks (cow/volume_map.h). It keeps file data that is not yet in the store, the times
 // of reading that are not yet in the map, and who holds which unlinked inode.
 //
-// LOCK ORDER: barriers of data, one file's flush lock, its data lock, the volume's view or transaction,
-// then leaf mutexes of tables. No lock of this layer is held across WaitDurable.
+// LOCK ORDER: barriers of data, one file's flush lock, its data lock, the volume's view or
+// transaction, then leaf mutexes of tables. No lock of this layer is held across WaitDurable.
 #pragma once
 
 #include <chrono>

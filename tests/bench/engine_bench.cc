@@ -2,11 +2,14 @@
 //
 // "CPU" is of the whole process, background work included; where a measurement makes changes it
 // lasts until they are on disk, so that nothing is left to be paid later.
+#include <spdlog/spdlog.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <thread>
 
+#include "fs/base/freed_memory.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/tree.h"
 
@@ -401,4 +404,8 @@ int Run(int argc, char** argv) {
 }  // namespace
 }  // namespace prism::bench
 
-int main(int argc, char** argv) { return prism::bench::Run(argc, argv); }
+int main(int argc, char** argv) {
+  prism::KeepFreedMemory();  // as the server does
+  spdlog::set_level(spdlog::level::err);
+  return prism::bench::Run(argc, argv);
+}

@@ -78,14 +78,12 @@ class FullDiskTest : public ::testing::Test {
     auto found = fs_->Lookup(kRoot, kRootInode, std::to_string(number));
     ASSERT_TRUE(found.has_value()) << number;
     std::string data(kFileBytes, '\0');
-    auto read =
-        fs_->Read(kRoot, found->attr.ino, 0, std::as_writable_bytes(std::span(data)));
+    auto read = fs_->Read(kRoot, found->attr.ino, 0, std::as_writable_bytes(std::span(data)));
     ASSERT_TRUE(read.has_value()) << number << ": " << NameOf(read.error());
     EXPECT_TRUE(data == Content(number)) << number;
   }
   Status Remove(uint64_t number) {
-    PRISM_ASSIGN(fs::RemoveResult removed,
-                 fs_->Unlink(kRoot, kRootInode, std::to_string(number)));
+    PRISM_ASSIGN(fs::RemoveResult removed, fs_->Unlink(kRoot, kRootInode, std::to_string(number)));
     return fs_->Release(kRoot, removed.removed.ino);
   }
   // Writes until it does not go on; returns how many were acknowledged.

@@ -88,8 +88,8 @@ Result<fs::RenameResult> ModelFileSystem::Rename(const fs::Caller& caller, Inode
                                                  std::string_view to_name, uint32_t flags) {
   std::lock_guard lock(world_->mutex);
   bool exchange = flags == fs::kRenameExchange;
-  if (flags > fs::kRenameExchange) return Fail(Err::kInvalid);
   for (std::string_view name : {from_name, to_name}) PRISM_TRY(fs::CheckName(name));
+  if (flags > fs::kRenameExchange) return Fail(Err::kInvalid);
   for (InodeId dir : {from_dir, to_dir}) PRISM_TRY(FindDirectory(dir));
   PRISM_ASSIGN(Entry from, FindEntry(caller, from_dir, from_name));
   PRISM_ASSIGN(Entry to, FindEntry(caller, to_dir, to_name));
