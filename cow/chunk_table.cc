@@ -85,7 +85,7 @@ Result<ChunkPin> ChunkTable::Store(const ContentHash& hash, std::span<const std:
   if (ChunkId id = FindInMemory(hash); id != 0) {  // somebody stored the same meanwhile
     ++pins_[id];
     lock.unlock();
-    segments_.Free(row.extent);
+    segments_.Free({row.extent});
     return ChunkPin(this, id);
   }
   ChunkId id = next_id_++;

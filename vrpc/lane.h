@@ -64,7 +64,13 @@ class Lane final : public fs::EventListener {
   Served ServeNext(uint32_t queue, Workspace& workspace);
   // See Consumer.
   bool PrepareSleep(uint32_t queue) { return queues_[queue]->submissions.PrepareSleep(); }
-  void Wake(uint32_t queue) { queues_[queue]->submissions.Wake(); }
+  // Around the time that a worker has a queue. The kernel hands queues from worker to worker; these
+  // say so to the language.
+  void Enter(uint32_t queue) {
+    queues_[queue]->handovers.load(std::memory_order_acquire);
+    queues_[queue]->submissions.Wake();
+  }
+  void Leave(uint32_t queue) { queues_[queue]->handovers.fetch_add(1, std::memory_order_release); }
   // Polls a drained queue through the gate, if that is likely to pay. True: it has work.
   bool Poll(uint32_t queue, SpinGate& gate);
 
@@ -72,6 +78,7 @@ class Lane final : public fs::EventListener {
 
  private:
   struct Queue {
+    std::atomic<uint32_t> handovers = 0;
     Consumer<SubmissionEntry> submissions;
     Producer<CompletionEntry> completions;
     SpinBudget gaps;              // between a reply and the next request

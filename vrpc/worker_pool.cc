@@ -113,7 +113,7 @@ void WorkerPool::Work() {
 
 bool WorkerPool::ServeQueue(Lane& lane, uint32_t queue, Workspace& workspace, epoll_event& next) {
   TryClear(lane.fds().doorbells[queue].get());
-  lane.Wake(queue);
+  lane.Enter(queue);
   uint32_t requests = 0;
   uint64_t turn_start_ns = NowNs();
   while (!stopping_.load(std::memory_order_relaxed)) {
@@ -125,11 +125,13 @@ bool WorkerPool::ServeQueue(Lane& lane, uint32_t queue, Workspace& workspace, ep
       if (!OtherWaits(next)) continue;
       // An eventfd is always writable: armed for that too, this queue is ready again at once, and
       // stands behind those that are ready now.
+      lane.Leave(queue);
       Arm(lane, queue, EPOLLOUT);
       return true;
     }
     if (lane.Poll(queue, gate_)) continue;
     if (!lane.PrepareSleep(queue)) continue;
+    lane.Leave(queue);
     Arm(lane, queue, 0);
     return false;
   }

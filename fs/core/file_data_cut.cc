@@ -88,9 +88,8 @@ Result<uint64_t> FileData::EraseFromEnd(InodeId ino, uint64_t first, uint64_t en
     {
       auto view = map_.Read();
       PRISM_TRY(view->Scan(MakeKey(ItemType::kExtent, ino, low),
-                           MakeKey(ItemType::kExtent, ino, end), [&](cow::Key, std::string_view) {
-                             return ++items <= kItemsPerStep;
-                           }));
+                           MakeKey(ItemType::kExtent, ino, end),
+                           [&](cow::Key, std::string_view) { return ++items <= kItemsPerStep; }));
     }
     if (items > kItemsPerStep) {
       width = std::max<uint64_t>(width / 2, 1);
@@ -129,8 +128,7 @@ Result<FileData::Edge> FileData::ComposeEdge(InodeId ino, uint64_t from, uint64_
   input.old = edge.old;
   input.dirty = &zeros;
   input.end = static_cast<uint32_t>(std::min<uint64_t>(kBlockSize, size - begin));
-  PRISM_ASSIGN(edge.made,
-               ComposeBlock(store_, NameOfBlock(ino, edge.block), std::move(input)));
+  PRISM_ASSIGN(edge.made, ComposeBlock(store_, NameOfBlock(ino, edge.block), std::move(input)));
   edge.changed = edge.made.pieces != edge.old;
   return edge;
 }
@@ -138,8 +136,8 @@ Result<FileData::Edge> FileData::ComposeEdge(InodeId ino, uint64_t from, uint64_
 Status FileData::PutEdge(cow::WriteTransaction& transaction, InodeRecord& record,
                          const Edge& edge) {
   if (!edge.changed) return {};
-  const int64_t used = static_cast<int64_t>(UsedBytes(edge.made.pieces)) -
-                       static_cast<int64_t>(UsedBytes(edge.old));
+  const int64_t used =
+      static_cast<int64_t>(UsedBytes(edge.made.pieces)) - static_cast<int64_t>(UsedBytes(edge.old));
   record.stored_used += static_cast<uint64_t>(used);
   transaction.AddUsage(0, used);
   const cow::Key key = MakeKey(ItemType::kExtent, record.attr.ino, edge.block);
@@ -178,6 +176,7 @@ Status FileData::CutInline(cow::WriteTransaction& transaction, InodeRecord& reco
 }
 
 Result<Change> FileData::SetSize(InodeId ino, uint64_t size, Check check, Edit edit) {
+  DataBarrier::Pass pass(cut_barrier_);
   bool shrink = false;
   {
     auto view = map_.Read();
@@ -308,6 +307,7 @@ Status FileData::CommitShrink(FileState& state, cow::WriteTransaction& transacti
 
 Result<Change> FileData::Zero(InodeId ino, uint64_t from, uint64_t to, bool grow, Check check,
                               Edit edit) {
+  DataBarrier::Pass pass(cut_barrier_);
   {
     auto view = map_.Read();
     PRISM_ASSIGN(const InodeRecord record, Load(*view, ino));
@@ -349,8 +349,7 @@ Result<Change> FileData::ZeroLocked(FileState& state, uint64_t from, uint64_t to
   PRISM_ASSIGN(InodeRecord record, Load(*transaction, state.ino));
   Change change;
   change.before = record.attr;
-  if (is_inline && from < cut_to)
-    PRISM_TRY(CutInline(*transaction, record, from, cut_to, false));
+  if (is_inline && from < cut_to) PRISM_TRY(CutInline(*transaction, record, from, cut_to, false));
   if (whole_blocks) {
     PRISM_ASSIGN(const uint64_t used, EraseBlocks(*transaction, state.ino, first, end));
     record.stored_used -= used;

@@ -30,8 +30,7 @@ struct FileState {
   const InodeId ino;
 
   // steady_clock: when it began to wait. For FlushAged alone.
-  std::atomic<std::chrono::steady_clock::time_point> dirty_since{
-      std::chrono::steady_clock::now()};
+  std::atomic<std::chrono::steady_clock::time_point> dirty_since{std::chrono::steady_clock::now()};
 
   // Serialises everything that changes the file's stored body: flush, truncation, punching,
   // sharing. Its pieces cannot change, nor their chunks go, while it is held.
@@ -45,12 +44,12 @@ struct FileState {
 
   mutable std::mutex attr_lock;  // a leaf; of what follows. Changed only under a view of the volume
   bool has_size = false;
-  uint64_t size = 0;             // if has_size
-  uint64_t change = 0;           // mtime and ctime hold if it is beyond the record's
+  uint64_t size = 0;    // if has_size
+  uint64_t change = 0;  // mtime and ctime hold if it is beyond the record's
   Timespec mtime;
   Timespec ctime;
-  uint64_t unsaved_bytes = 0;    // in active and flushing, for used_bytes
-  uint64_t expected_used = 0;    // what used_bytes shows beyond what is stored
+  uint64_t unsaved_bytes = 0;  // in active and flushing, for used_bytes
+  uint64_t expected_used = 0;  // what used_bytes shows beyond what is stored
 
   // Lays the waiting attributes over a stored record.
   void Overlay(InodeRecord& record) const;

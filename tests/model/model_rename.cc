@@ -88,12 +88,15 @@ Result<fs::RenameResult> ModelFileSystem::Rename(const fs::Caller& caller, Inode
                                                  std::string_view to_name, uint32_t flags) {
   std::lock_guard lock(world_->mutex);
   bool exchange = flags == fs::kRenameExchange;
+  for (std::string_view name : {from_name, to_name}) PRISM_TRY(fs::CheckName(name));
   if (flags > fs::kRenameExchange) return Fail(Err::kInvalid);
+  for (InodeId dir : {from_dir, to_dir}) PRISM_TRY(FindDirectory(dir));
   PRISM_ASSIGN(Entry from, FindEntry(caller, from_dir, from_name));
   PRISM_ASSIGN(Entry to, FindEntry(caller, to_dir, to_name));
   if (from.node == nullptr) return Fail(Err::kNoEntry);
   if (to.node != nullptr && flags == fs::kRenameNoReplace) return Fail(Err::kExists);
   if (to.node == nullptr && exchange) return Fail(Err::kNoEntry);
+  if (to.dir->nlink == 0) return Fail(Err::kNoEntry);
   if (from.node->is_directory() && IsInside(*to.dir, *from.node)) return Fail(Err::kInvalid);
   if (to.node != nullptr && to.node->is_directory() && IsInside(*from.dir, *to.node))
     return Fail(exchange ? Err::kInvalid : Err::kNotEmpty);

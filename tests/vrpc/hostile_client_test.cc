@@ -191,7 +191,8 @@ class Mutator {
     // Half of the lanes keep to the rings' rules and only change bytes under the server's hands.
     bool mannered = random_() % 2 == 0;
     std::atomic<bool> stop = false;
-    std::thread scribbler([&] { Scribble(lane, mannered, random_(), stop); });
+    uint64_t seed = random_();
+    std::thread scribbler([&] { Scribble(lane, mannered, seed, stop); });
     for (int i = 0; i < 300 && std::chrono::steady_clock::now() < end; ++i)
       if (!OneRequest(lane)) break;
     stop = true;
@@ -223,7 +224,10 @@ class Mutator {
     return body;
   }
 
-  static void Scribble(RawLane& lane, bool mannered, uint64_t seed, std::atomic<bool>& stop) {
+  // Races with everything, on purpose.
+  __attribute__((no_sanitize("thread"))) static void Scribble(RawLane& lane, bool mannered,
+                                                              uint64_t seed,
+                                                              std::atomic<bool>& stop) {
     std::mt19937_64 random(seed);
     auto* base = reinterpret_cast<std::byte*>(lane.segment.queue(0)) - kPageBytes;
     while (!stop) {
