@@ -22,7 +22,7 @@ struct VolumeRow {
   bool importing = false;
   int64_t created_sec = 0;
   cow::NodeId root = 0;
-  InodeId next_ino = kRootInode;
+  InodeId next_ino = kRootInode + 1;  // the root is made without asking for a number
   uint64_t inodes = 0;
   uint64_t bytes = 0;
   // The key of the hash that makes directory cookies; a clone inherits it, so cookies stay valid.

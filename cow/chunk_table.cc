@@ -85,7 +85,7 @@ Result<ChunkPin> ChunkTable::Store(const ContentHash& hash, std::span<const std:
   if (ChunkId id = FindInMemory(hash); id != 0) {  // somebody stored the same meanwhile
     ++pins_[id];
     lock.unlock();
-    segments_.Free(row.extent);
+    segments_.Free({row.extent});
     return ChunkPin(this, id);
   }
   ChunkId id = next_id_++;
@@ -161,20 +161,22 @@ Status ChunkTable::Read(ChunkId id, uint32_t offset, std::span<std::byte> out) {
 
 Result<std::string> ChunkTable::ReadWhole(ChunkId id) {
   PRISM_ASSIGN(ChunkRow row, RowOf(id));
-  std::string stored(row.extent.length_bytes, '\0');
-  Status read = segments_.Read(row.extent, std::as_writable_bytes(std::span(stored)));
-  if (read && ChecksumOf(stored) != row.checksum) read = Fail(Err::kCorrupt);
-  std::string raw;
-  if (read && row.codec != Codec::kNone) {
-    raw.resize(row.raw_bytes);
-    read = Decompress(row.codec, stored, std::as_writable_bytes(std::span(raw)));
-  }
+  // Compressed bytes are needed only here; uncompressed ones are what the cache keeps.
+  thread_local const auto scratch = std::make_unique<char[]>(kBlockSize);
+  const bool compressed = row.codec != Codec::kNone;
+  std::string raw(row.raw_bytes, '\0');
+  std::span<char> stored(compressed ? scratch.get() : raw.data(), row.extent.length_bytes);
+  Status read = segments_.Read(row.extent, std::as_writable_bytes(stored));
+  std::string_view view(stored.data(), stored.size());
+  if (read && ChecksumOf(view) != row.checksum) read = Fail(Err::kCorrupt);
+  if (read && compressed)
+    read = Decompress(row.codec, view, std::as_writable_bytes(std::span(raw)));
   if (!read) {
     spdlog::error("chunk {} does not verify: {} bytes at unit {} of segment {}", id,
                   row.extent.length_bytes, row.extent.unit, row.extent.segment);
     return Fail(read.error());
   }
-  return row.codec == Codec::kNone ? std::move(stored) : std::move(raw);
+  return raw;
 }
 
 Result<uint64_t> ChunkTable::ExclusiveBytes(

@@ -94,7 +94,7 @@ Status ChunkTable::WriteOne(ChunkId id, int64_t delta, KvBatch& batch) {
 }
 
 void ChunkTable::Durable() {
-  std::vector<ChunkRow> freed;
+  std::vector<Extent> freed;
   {
     std::lock_guard lock(mutex_);
     frozen_ = {};
@@ -103,9 +103,10 @@ void ChunkTable::Durable() {
     for (const ChunkRow& row : dying_rows_) unique_bytes_ -= row.raw_bytes;
     if (!dying_.empty()) ++removals_;
     dying_.clear();
-    freed.swap(dying_rows_);
+    for (const ChunkRow& row : dying_rows_) freed.push_back(row.extent);
+    dying_rows_.clear();
   }
-  for (const ChunkRow& row : freed) segments_.Free(row.extent);
+  segments_.Free(std::move(freed));
 }
 
 }  // namespace prism::cow

@@ -127,7 +127,8 @@ Outcome<void> Engine::Recover(RootOwner& owner) {
     return Explain(replayed.error(), "the journal of {} cannot be replayed after record {}: {}",
                    options_.directory, journal_.last_lsn(), NameOf(replayed.error()));
   }
-  // The names of db/, journal/ and segments/: what is synced inside of them is found again by these.
+  // The names of db/, journal/ and segments/: what is synced inside of them is found again by
+  // these.
   if (!SyncDirectory(options_.directory))
     return Explain(Err::kIo, "{} cannot be synced", options_.directory);
   segments_.RemoveUnused();

@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdarg>
 #include <cstdio>
+#include <filesystem>
 #include <vector>
 
 #include "cow/kv.h"
@@ -119,7 +120,8 @@ class RocksKv : public Kv {
 
   uint64_t SizeBytes() override {
     uint64_t total = 0;
-    for (const char* property : {"rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"}) {
+    for (const char* property :
+         {"rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"}) {
       uint64_t value = 0;
       if (db_->GetAggregatedIntProperty(property, &value)) total += value;
     }
@@ -173,6 +175,8 @@ Outcome<std::unique_ptr<Kv>> OpenRocksKv(const RocksOptions& options) {
     descriptors.emplace_back(kFamilyNames[i], FamilyOptions(static_cast<Table>(i), options, cache));
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
+  std::error_code ignored;  // it would log an error about the directory of a new store
+  std::filesystem::create_directories(options.directory, ignored);
   rocksdb::Status status =
       rocksdb::DB::Open(db_options, options.directory, descriptors, &handles, &db);
   if (!status.ok()) {

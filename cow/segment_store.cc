@@ -6,10 +6,12 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "fs/base/check.h"
 
@@ -19,6 +21,7 @@ namespace {
 // For the journal's files and the checkpoint's tables, so that a full disk never stops those.
 constexpr uint64_t kReserveBytes = uint64_t{256} << 20;
 constexpr int64_t kFreeCheckInterval_ms = 200;
+constexpr uint32_t kUnitsPerBlock = 4096 / SegmentStore::kUnitBytes;  // of the file system
 
 int64_t NowMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -82,7 +85,7 @@ Result<Extent> SegmentStore::Write(std::string_view bytes) {
   Status written =
       file ? file->WriteAt(uint64_t{extent.unit} * kUnitBytes, bytes) : Status(Fail(Err::kIo));
   if (!written) {
-    Free(extent);
+    Free({extent});
     return Fail(written.error());
   }
   std::lock_guard lock(mutex_);
@@ -169,27 +172,71 @@ Status SegmentStore::Read(const Extent& extent, std::span<std::byte> out) {
   return file->ReadAt(uint64_t{extent.unit} * kUnitBytes, out);
 }
 
-void SegmentStore::Free(const Extent& extent) {
-  uint32_t units = UnitsOf(extent.length_bytes);
-  std::lock_guard lock(mutex_);
-  Segment& segment = segments_[extent.segment];
-  for (uint32_t unit = extent.unit; unit < extent.unit + units; ++unit) {
-    uint64_t bit = uint64_t{1} << (unit % 64);
-    PRISM_CHECK(segment.bitmap[unit / 64] & bit);
-    segment.bitmap[unit / 64] &= ~bit;
+void SegmentStore::Free(std::vector<Extent> extents) {
+  std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) {
+    return std::pair(a.segment, a.unit) < std::pair(b.segment, b.unit);
+  });
+  for (size_t i = 0; i < extents.size();) {
+    const uint32_t segment = extents[i].segment;
+    const uint32_t first = extents[i].unit;
+    uint32_t end = first;
+    for (; i < extents.size() && extents[i].segment == segment && extents[i].unit == end; ++i)
+      end += UnitsOf(extents[i].length_bytes);
+    std::lock_guard lock(mutex_);
+    FreeRun(segment, first, end);
   }
-  segment.used -= units;
-  used_units_ -= units;
-  if (segment.used > 0) return;
-  segments_.erase(extent.segment);
-  unsynced_.erase(extent.segment);
-  if (active_ == extent.segment) active_ = 0;
-  auto it = open_.find(extent.segment);
+  free_checked_ms_ = 0;
+}
+
+// REQUIRES: mutex_.
+void SegmentStore::FreeRun(uint32_t number, uint32_t first, uint32_t end) {
+  Segment& segment = segments_[number];
+  for (uint32_t unit = first; unit < end; ++unit) {
+    PRISM_CHECK(IsUsed(segment, unit));
+    segment.bitmap[unit / 64] &= ~(uint64_t{1} << (unit % 64));
+  }
+  segment.used -= end - first;
+  used_units_ -= end - first;
+  if (segment.used > 0)
+    Punch(number, first, end);
+  else
+    RemoveSegment(number);
+}
+
+// Gives the file system its blocks back: what is free in a segment would not be seen as free space
+// by anybody else, nor by FreeBytes(). REQUIRES: mutex_, so that nobody takes the units meanwhile.
+void SegmentStore::Punch(uint32_t number, uint32_t first, uint32_t end) {
+  const Segment& segment = segments_[number];
+  auto is_free = [&](uint32_t from, uint32_t to) {
+    while (from < to && !IsUsed(segment, from)) ++from;
+    return from == to;
+  };
+  const uint32_t low = first / kUnitsPerBlock * kUnitsPerBlock;
+  const uint32_t high = (end + kUnitsPerBlock - 1) / kUnitsPerBlock * kUnitsPerBlock;
+  first = is_free(low, first) ? low : low + kUnitsPerBlock;
+  end = is_free(end, high) ? high : high - kUnitsPerBlock;
+  if (first >= end) return;
+  Result<std::shared_ptr<File>> file = FileOf(number);
+  if (!file) return;  // has been logged; the units are free all the same
+  const auto offset = static_cast<off_t>(first) * kUnitBytes;
+  const auto length = static_cast<off_t>(end - first) * kUnitBytes;
+  if (::fallocate((*file)->descriptor(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
+                  length) != 0 &&
+      errno != EOPNOTSUPP)
+    spdlog::warn("punch {}: {}", PathOf(number), std::strerror(errno));
+}
+
+// REQUIRES: mutex_.
+void SegmentStore::RemoveSegment(uint32_t number) {
+  segments_.erase(number);
+  unsynced_.erase(number);
+  if (active_ == number) active_ = 0;
+  auto it = open_.find(number);
   if (it != open_.end()) {
     open_order_.erase(it->second.position);
     open_.erase(it);
   }
-  std::string path = PathOf(extent.segment);
+  std::string path = PathOf(number);
   if (::unlink(path.c_str()) != 0 && errno != ENOENT)
     spdlog::error("unlink {}: {}", path, std::strerror(errno));
 }

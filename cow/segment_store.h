@@ -2,8 +2,9 @@
 //
 // Bulk bytes go around the LSM: a 64 KiB chunk costs some 12 us of CPU here and 280 us through
 // Debian's RocksDB (docs/DESIGN.md). Space is allocated in units of kUnitBytes, mostly in sequence;
-// a freed run can be used again, and a segment without a used unit is removed from the disk. Which
-// units are used is not stored: it is the union of the chunk rows, read once at start.
+// a freed run is given back to the file system and can be used again, and a segment without a used
+// unit is removed. Which units are used is not stored: it is the union of the chunk rows, read once
+// at start.
 #pragma once
 
 #include <atomic>
@@ -47,7 +48,8 @@ class SegmentStore {
   Result<Extent> Write(std::string_view bytes);
   Status Read(const Extent& extent, std::span<std::byte> out);  // extent.length_bytes
   // The space can be used again at once: call only when no durable state refers to it.
-  void Free(const Extent& extent);
+  // Whole blocks among it go back to the file system.
+  void Free(std::vector<Extent> extents);
   Status Sync();
 
   uint64_t used_bytes() const { return used_units_.load() * kUnitBytes; }
@@ -70,6 +72,12 @@ class SegmentStore {
   static uint32_t UnitsOf(uint32_t length_bytes) {
     return (length_bytes + kUnitBytes - 1) / kUnitBytes;
   }
+  static bool IsUsed(const Segment& segment, uint32_t unit) {
+    return (segment.bitmap[unit / 64] >> (unit % 64) & 1) != 0;
+  }
+  void FreeRun(uint32_t number, uint32_t first, uint32_t end);
+  void Punch(uint32_t number, uint32_t first, uint32_t end);
+  void RemoveSegment(uint32_t number);
   Result<Extent> Allocate(uint32_t length_bytes);
   bool AllocateFrom(Segment& segment, uint32_t from, uint32_t units, uint32_t& found);
   uint32_t NextActive();

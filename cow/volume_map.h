@@ -39,7 +39,7 @@ class WriteTransaction : public ReadView {
   // All items of [first, last). Not seen by this transaction's own reads of other pending puts in
   // that range: use it on ranges without pending puts.
   virtual void EraseRange(Key first, Key last) = 0;
-  // A number never used before in this volume or its ancestors.
+  // A number never used before in this volume or its ancestors, and never kRootInode.
   virtual InodeId AllocateInode() = 0;
   // Changes of the volume's totals that statfs and `prism show` report: inodes, and logical bytes.
   virtual void AddUsage(int64_t inodes, int64_t bytes) = 0;

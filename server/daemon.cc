@@ -11,6 +11,7 @@
 #include <cstring>
 #include <memory>
 
+#include "fs/base/freed_memory.h"
 #include "server/control_server.h"
 #include "vrpc/handshake.h"
 #include "vrpc/server.h"
@@ -88,6 +89,7 @@ Outcome<void> Serve(const Options& options, const sigset_t& signals) {
 }  // namespace
 
 int RunDaemon(const Options& options) {
+  KeepFreedMemory();
   StartLog(options.log_level);
   if (!options.nfs_address.empty()) {
     spdlog::error("--nfs: this version has no NFS server; leave the option out");

@@ -122,8 +122,7 @@ bool AclGrants(const Acl& acl, const AclSubject& subject, uint32_t owner, uint32
   const uint32_t mask = mask_entry == nullptr ? 7 : mask_entry->perm;
   if (subject.uid == owner) return (Find(acl, kAclUserObj)->perm & want) == want;
   for (const AclEntry& entry : acl)
-    if (entry.tag == kAclUser && entry.id == subject.uid)
-      return (entry.perm & mask & want) == want;
+    if (entry.tag == kAclUser && entry.id == subject.uid) return (entry.perm & mask & want) == want;
   bool in_some_group = false;
   for (const AclEntry& entry : acl) {
     const bool applies = (entry.tag == kAclGroupObj && InGroup(subject, group)) ||

@@ -30,9 +30,8 @@ uint32_t TouchedUnits(const DirtyBlock& dirty) {
 size_t Runs(uint32_t mask) { return std::popcount(mask & ~(mask << 1)); }
 
 bool IsZero(std::span<const std::byte> bytes) {
-  return bytes.empty() ||
-         (bytes[0] == std::byte{0} &&
-          std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+  return bytes.empty() || (bytes[0] == std::byte{0} &&
+                           std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
 // The content of the block's touched units, and chunks made of it.
@@ -136,8 +135,8 @@ Result<ComposedBlock> ComposeBlock(cow::ChunkStore& store, const BlockName& name
   return made;
 }
 
-Status ReadPieces(cow::ChunkStore& store, const BlockName& name,
-                  std::span<const cow::Piece> pieces, uint32_t offset, std::span<std::byte> out) {
+Status ReadPieces(cow::ChunkStore& store, const BlockName& name, std::span<const cow::Piece> pieces,
+                  uint32_t offset, std::span<std::byte> out) {
   const uint32_t end = offset + static_cast<uint32_t>(out.size());
   uint32_t at = offset;
   auto zero_until = [&](uint32_t to) {

@@ -20,10 +20,10 @@ struct BlockName {
 };
 
 struct BlockInput {
-  std::vector<cow::Piece> old;               // what the map has of this block
-  const DirtyBlock* dirty = nullptr;         // laid over it; may be absent
-  std::span<const std::byte> inline_bytes;   // instead of `old`: the file's body was inline
-  uint32_t end = 0;                          // the file ends here within the block, or beyond it
+  std::vector<cow::Piece> old;              // what the map has of this block
+  const DirtyBlock* dirty = nullptr;        // laid over it; may be absent
+  std::span<const std::byte> inline_bytes;  // instead of `old`: the file's body was inline
+  uint32_t end = 0;                         // the file ends here within the block, or beyond it
 };
 
 struct ComposedBlock {
@@ -38,12 +38,11 @@ inline constexpr size_t kPiecesMax = 8;
 // does; otherwise the touched units become pieces of their own. Units of zeros become holes.
 // The old pieces' chunks must not go meanwhile: the caller holds the file's flush lock, under which
 // alone its pieces change.
-Result<ComposedBlock> ComposeBlock(cow::ChunkStore& store, const BlockName& name,
-                                   BlockInput input);
+Result<ComposedBlock> ComposeBlock(cow::ChunkStore& store, const BlockName& name, BlockInput input);
 
 // Bytes [offset, offset + out.size()) of a block; holes are zeros.
-Status ReadPieces(cow::ChunkStore& store, const BlockName& name,
-                  std::span<const cow::Piece> pieces, uint32_t offset, std::span<std::byte> out);
+Status ReadPieces(cow::ChunkStore& store, const BlockName& name, std::span<const cow::Piece> pieces,
+                  uint32_t offset, std::span<std::byte> out);
 
 // What a block's pieces add to the file's used_bytes.
 uint64_t UsedBytes(std::span<const cow::Piece> pieces);

@@ -5,7 +5,9 @@
 namespace prism::fs {
 namespace {
 
-inline uint64_t Rotate(uint64_t value, int bits) { return (value << bits) | (value >> (64 - bits)); }
+inline uint64_t Rotate(uint64_t value, int bits) {
+  return (value << bits) | (value >> (64 - bits));
+}
 
 struct SipState {
   uint64_t v0, v1, v2, v3;

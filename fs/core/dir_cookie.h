@@ -3,8 +3,8 @@
 // The cookie of an entry is a 59-bit keyed hash of its name, times 16, plus a slot 0..15 for names
 // of equal hash. It depends on nothing else, so cookies are stable across changes, restarts and
 // clones, and a directory is listed in the order of its keys. The key (VolumeMap::hash_key) is
-// secret, so that nobody can construct many names of one hash. Cookies 0..15 are never used, nor any
-// from 2^63 on: directory offsets of Linux are signed.
+// secret, so that nobody can construct many names of one hash. Cookies 0..15 are never used, nor
+// any from 2^63 on: directory offsets of Linux are signed.
 //
 // Value: ino u64, type u8, then the name.
 #pragma once

@@ -44,12 +44,6 @@ uint64_t ParentSlot(FileType type, const Parent& parent) {
   return mixed ^ parent.cookie;
 }
 
-Key EndOfSlots(InodeId dir, uint64_t first_cookie) {
-  const uint64_t last = first_cookie + kCookieSlots;
-  return last == 0 ? cow::EndKey(ItemType::kDirEntry, dir)
-                   : MakeKey(ItemType::kDirEntry, dir, last);
-}
-
 }  // namespace
 
 Result<EntryProbe> ProbeEntry(const cow::ReadView& view, const HashKey& key, InodeId dir,
@@ -69,7 +63,8 @@ Result<EntryProbe> ProbeEntry(const cow::ReadView& view, const HashKey& key, Ino
     probe.found = FoundEntry{item.lo, entry->ino, entry->type};
     return false;
   };
-  PRISM_TRY(view.Scan(MakeKey(ItemType::kDirEntry, dir, first), EndOfSlots(dir, first), visit));
+  PRISM_TRY(view.Scan(MakeKey(ItemType::kDirEntry, dir, first),
+                      MakeKey(ItemType::kDirEntry, dir, first + kCookieSlots), visit));
   if (corrupt) {
     spdlog::error("directory {}: an entry near cookie {:#x} does not decode", dir, first);
     return Fail(Err::kCorrupt);
@@ -104,8 +99,7 @@ Status AddParent(cow::WriteTransaction& transaction, InodeId child, FileType typ
   uint64_t slot = ParentSlot(type, parent);
   std::string value;
   while (type != FileType::kDirectory) {
-    PRISM_ASSIGN(const bool taken,
-                 transaction.Get(MakeKey(ItemType::kParent, child, slot), value));
+    PRISM_ASSIGN(const bool taken, transaction.Get(MakeKey(ItemType::kParent, child, slot), value));
     if (!taken) break;
     ++slot;
   }

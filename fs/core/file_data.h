@@ -37,12 +37,7 @@ class FileData {
 
   FileData(VolumeId volume, cow::VolumeMap& map, cow::ChunkStore& store, DirtyBudget& budget,
            const Holds& holds)
-      : volume_(volume),
-        map_(map),
-        store_(store),
-        budget_(budget),
-        holds_(holds),
-        files_(budget) {}
+      : volume_(volume), map_(map), store_(store), budget_(budget), holds_(holds), files_(budget) {}
 
   // LoadInode, with all that waits in memory laid over it. Also kStale: it has neither a link nor
   // a holder, and is not yet freed.
@@ -81,7 +76,15 @@ class FileData {
   // Something of this file may wait here.
   bool IsWaiting(InodeId ino) const { return files_.Find(ino) != nullptr; }
 
-  DataBarrier& barrier() { return barrier_; }
+  // No write enters any more, and no operation of several transactions is half done.
+  void Stop() {
+    barrier_.Stop();
+    cut_barrier_.Stop();
+  }
+  void Resume() {
+    cut_barrier_.Resume();
+    barrier_.Resume();
+  }
   LazyTimes& lazy_times() { return lazy_times_; }
   // What the files' used_bytes show beyond what is stored.
   uint64_t expected_used() const { return files_.expected_used(); }
@@ -150,7 +153,8 @@ class FileData {
   const Holds& holds_;
   FileTable files_;
   LazyTimes lazy_times_;
-  DataBarrier barrier_;
+  DataBarrier barrier_;      // writers
+  DataBarrier cut_barrier_;  // truncating and punching, outside of the other
 };
 
 }  // namespace prism::fs

@@ -20,6 +20,12 @@ void Touch(Attr& attr) {
   ++attr.change;
 }
 
+bool HasUnsavedBelow(const BlockMap& blocks, uint64_t offset) {
+  if (blocks.empty()) return false;
+  const auto& [number, block] = *blocks.begin();
+  return !block->empty() && number * kBlockSize + block->ranges().front().begin < offset;
+}
+
 }  // namespace
 
 // The new form of a block of which only a part is cut.
@@ -88,9 +94,8 @@ Result<uint64_t> FileData::EraseFromEnd(InodeId ino, uint64_t first, uint64_t en
     {
       auto view = map_.Read();
       PRISM_TRY(view->Scan(MakeKey(ItemType::kExtent, ino, low),
-                           MakeKey(ItemType::kExtent, ino, end), [&](cow::Key, std::string_view) {
-                             return ++items <= kItemsPerStep;
-                           }));
+                           MakeKey(ItemType::kExtent, ino, end),
+                           [&](cow::Key, std::string_view) { return ++items <= kItemsPerStep; }));
     }
     if (items > kItemsPerStep) {
       width = std::max<uint64_t>(width / 2, 1);
@@ -129,8 +134,7 @@ Result<FileData::Edge> FileData::ComposeEdge(InodeId ino, uint64_t from, uint64_
   input.old = edge.old;
   input.dirty = &zeros;
   input.end = static_cast<uint32_t>(std::min<uint64_t>(kBlockSize, size - begin));
-  PRISM_ASSIGN(edge.made,
-               ComposeBlock(store_, NameOfBlock(ino, edge.block), std::move(input)));
+  PRISM_ASSIGN(edge.made, ComposeBlock(store_, NameOfBlock(ino, edge.block), std::move(input)));
   edge.changed = edge.made.pieces != edge.old;
   return edge;
 }
@@ -138,8 +142,8 @@ Result<FileData::Edge> FileData::ComposeEdge(InodeId ino, uint64_t from, uint64_
 Status FileData::PutEdge(cow::WriteTransaction& transaction, InodeRecord& record,
                          const Edge& edge) {
   if (!edge.changed) return {};
-  const int64_t used = static_cast<int64_t>(UsedBytes(edge.made.pieces)) -
-                       static_cast<int64_t>(UsedBytes(edge.old));
+  const int64_t used =
+      static_cast<int64_t>(UsedBytes(edge.made.pieces)) - static_cast<int64_t>(UsedBytes(edge.old));
   record.stored_used += static_cast<uint64_t>(used);
   transaction.AddUsage(0, used);
   const cow::Key key = MakeKey(ItemType::kExtent, record.attr.ino, edge.block);
@@ -178,6 +182,7 @@ Status FileData::CutInline(cow::WriteTransaction& transaction, InodeRecord& reco
 }
 
 Result<Change> FileData::SetSize(InodeId ino, uint64_t size, Check check, Edit edit) {
+  DataBarrier::Pass pass(cut_barrier_);
   bool shrink = false;
   {
     auto view = map_.Read();
@@ -253,7 +258,9 @@ Result<Change> FileData::ShrinkLocked(FileState& state, const InodeRecord& old, 
     transaction->AddUsage(0, -static_cast<int64_t>(used));
     PRISM_TRY(PutEdge(*transaction, record, edge));
   }
-  record.stored_size = std::min(record.stored_size, size);
+  // Without unsaved bytes below it the size is stored at once: nothing else would bring it there.
+  record.stored_size =
+      HasUnsavedBelow(state.active, size) ? std::min(record.stored_size, size) : size;
   record.attr.size = size;
   Touch(record.attr);
   PRISM_TRY(edit(*transaction, record));
@@ -297,7 +304,7 @@ Status FileData::CommitShrink(FileState& state, cow::WriteTransaction& transacti
     if (last.empty()) state.active.erase(state.active.rbegin()->first);
   }
   state.unsaved_bytes = 0;
-  uint64_t memory = 0;
+  uint64_t memory = kStateBytes;
   for (const auto& [number, block] : state.active) {
     state.unsaved_bytes += block->ValidBytes();
     memory += block->MemoryBytes();
@@ -308,6 +315,7 @@ Status FileData::CommitShrink(FileState& state, cow::WriteTransaction& transacti
 
 Result<Change> FileData::Zero(InodeId ino, uint64_t from, uint64_t to, bool grow, Check check,
                               Edit edit) {
+  DataBarrier::Pass pass(cut_barrier_);
   {
     auto view = map_.Read();
     PRISM_ASSIGN(const InodeRecord record, Load(*view, ino));
@@ -349,8 +357,7 @@ Result<Change> FileData::ZeroLocked(FileState& state, uint64_t from, uint64_t to
   PRISM_ASSIGN(InodeRecord record, Load(*transaction, state.ino));
   Change change;
   change.before = record.attr;
-  if (is_inline && from < cut_to)
-    PRISM_TRY(CutInline(*transaction, record, from, cut_to, false));
+  if (is_inline && from < cut_to) PRISM_TRY(CutInline(*transaction, record, from, cut_to, false));
   if (whole_blocks) {
     PRISM_ASSIGN(const uint64_t used, EraseBlocks(*transaction, state.ino, first, end));
     record.stored_used -= used;

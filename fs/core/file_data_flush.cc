@@ -38,8 +38,8 @@ struct FileData::Batch {
     std::vector<cow::Piece> old;
     ComposedBlock made;
   };
-  uint64_t size = 0;       // the file's, with all that had been written when the batch was taken
-  bool last = false;       // nothing else was unsaved then
+  uint64_t size = 0;  // the file's, with all that had been written when the batch was taken
+  bool last = false;  // nothing else was unsaved then
   bool was_inline = false;
   bool stays_inline = false;
   std::string inline_body;  // the old one; the new one when it stays inline
@@ -116,8 +116,8 @@ Status FileData::ReadBatchInputs(FileState& state, Batch& batch) {
   batch.stored_size = std::max(batch.stored_size, record.stored_size);
   batch.size = std::max(batch.size, record.stored_size);
   batch.was_inline = (record.flags & kHasInlineData) != 0;
-  batch.stays_inline &= batch.stored_size <= kInlineMax &&
-                        (batch.was_inline || record.stored_used == 0);
+  batch.stays_inline &=
+      batch.stored_size <= kInlineMax && (batch.was_inline || record.stored_used == 0);
   if (batch.was_inline) {
     PRISM_ASSIGN(const bool found,
                  view->Get(MakeKey(ItemType::kInlineData, state.ino), batch.inline_body));
@@ -196,8 +196,8 @@ Status FileData::CommitBatch(FileState& state, Batch& batch) {
 void FileData::FinishBatch(FileState& state, bool saved) {
   std::unique_lock data_lock(state.data_lock);
   if (state.dead) return;
-  const int64_t before = static_cast<int64_t>(MemoryBytes(state.active) +
-                                              MemoryBytes(state.flushing));
+  const int64_t before =
+      static_cast<int64_t>(MemoryBytes(state.active) + MemoryBytes(state.flushing));
   if (saved) {
     const uint64_t bytes = ValidBytes(state.flushing);
     state.flushing.clear();

@@ -96,8 +96,7 @@ Status FileData::ReadExtents(const cow::ReadView& view, InodeId ino, uint64_t of
     return status.has_value();
   };
   PRISM_TRY(view.Scan(MakeKey(ItemType::kExtent, ino, offset / kBlockSize),
-                      MakeKey(ItemType::kExtent, ino, (end + kBlockSize - 1) / kBlockSize),
-                      visit));
+                      MakeKey(ItemType::kExtent, ino, (end + kBlockSize - 1) / kBlockSize), visit));
   PRISM_TRY(status);
   FillZero(out.subspan(at - offset));
   return {};

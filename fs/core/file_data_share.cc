@@ -118,8 +118,8 @@ Result<uint64_t> FileData::FitRange(ShareRange& range) const {
   return length;
 }
 
-Result<uint64_t> FileData::Share(InodeId from, uint64_t from_offset, InodeId to,
-                                 uint64_t to_offset, uint64_t length, Edit edit) {
+Result<uint64_t> FileData::Share(InodeId from, uint64_t from_offset, InodeId to, uint64_t to_offset,
+                                 uint64_t length, Edit edit) {
   if (from_offset % kUnitSize != 0 || from_offset % kBlockSize != to_offset % kBlockSize) return 0;
   PRISM_TRY(Flush(from));
   PRISM_TRY(Flush(to));
@@ -170,12 +170,11 @@ Result<uint64_t> FileData::ShareLocked(FileState& target, const ShareRange& rang
       const uint64_t end_unit = (to - block * kBlockSize + kUnitSize - 1) / kUnitSize;
       const uint32_t mask = ((1u << end_unit) - 1) & ~((1u << first_unit) - 1);
       PRISM_ASSIGN(auto old, LoadPieces(*view, range.to, block));
-      PRISM_ASSIGN(auto source,
-                   LoadPieces(*view, range.from,
-                              block + range.from_offset / kBlockSize -
-                                  range.to_offset / kBlockSize));
-      Entry entry{block, MergePieces(SelectUnits(old, mask, false),
-                                     SelectUnits(source, mask, true))};
+      PRISM_ASSIGN(auto source, LoadPieces(*view, range.from,
+                                           block + range.from_offset / kBlockSize -
+                                               range.to_offset / kBlockSize));
+      Entry entry{block,
+                  MergePieces(SelectUnits(old, mask, false), SelectUnits(source, mask, true))};
       used += static_cast<int64_t>(UsedBytes(entry.pieces)) - static_cast<int64_t>(UsedBytes(old));
       if (entry.pieces != old) entries.push_back(std::move(entry));
       at = to;

@@ -12,8 +12,8 @@ namespace {
 uint64_t ExpectedUsed(const InodeRecord& record, uint64_t unsaved) {
   if (unsaved == 0) return record.stored_used;
   const uint64_t size = record.attr.size;
-  const bool stays_inline = size <= kInlineMax && ((record.flags & kHasInlineData) != 0 ||
-                                                   record.stored_used == 0);
+  const bool stays_inline =
+      size <= kInlineMax && ((record.flags & kHasInlineData) != 0 || record.stored_used == 0);
   const uint64_t unit = stays_inline ? 1 : cow::kUnitSize;
   const uint64_t most = (size + unit - 1) / unit * unit;
   const uint64_t guess = record.stored_used + (unsaved + unit - 1) / unit * unit;
@@ -50,6 +50,9 @@ std::shared_ptr<FileState> FileTable::FindOrMake(InodeId ino) {
   auto& state = shard.states[ino];
   if (state == nullptr) {
     state = std::make_shared<FileState>(ino);
+    state->charged = kStateBytes;
+    bytes_.fetch_add(kStateBytes, std::memory_order_relaxed);
+    budget_.Charge(kStateBytes);
     count_.fetch_add(1, std::memory_order_release);
   }
   return state;

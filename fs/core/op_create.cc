@@ -32,8 +32,7 @@ Status CheckArgs(const CreateArgs& args) {
     return Fail(args.type == FileType::kDirectory ? Err::kIsDirectory : Err::kInvalid);
   if (args.initial.size && *args.initial.size > kFileSizeMax) return Fail(Err::kTooLarge);
   PRISM_TRY(CheckTimes(args.initial));
-  for (const Xattr& xattr : args.xattrs)
-    PRISM_TRY(CheckXattr(args.type, xattr.name, xattr.value));
+  for (const Xattr& xattr : args.xattrs) PRISM_TRY(CheckXattr(args.type, xattr.name, xattr.value));
   return {};
 }
 
@@ -42,7 +41,7 @@ Status CheckArgs(const CreateArgs& args) {
 struct VolumeFs::NewInode {
   InodeRecord record;
   Timespec now;
-  Acl access_acl;   // empty: none
+  Acl access_acl;           // empty: none
   std::string default_acl;  // for a directory: its parent's
 };
 
@@ -59,8 +58,8 @@ Status VolumeFs::DecideModeAndOwner(const cow::ReadView& view, const Caller& cal
   }
   attr.mode = args.mode & kModeBits;
   if ((dir.attr.mode & kSetGid) != 0 && directory) attr.mode |= kSetGid;
-  const bool set_gid_executable = (attr.mode & (kSetGid | kGroupExecute)) ==
-                                  (kSetGid | kGroupExecute);
+  const bool set_gid_executable =
+      (attr.mode & (kSetGid | kGroupExecute)) == (kSetGid | kGroupExecute);
   if (!directory && set_gid_executable && !IsRoot(caller) && !IsMember(caller, attr.gid))
     attr.mode &= ~kSetGid;
   if ((dir.flags & kHasDefaultAcl) == 0) {
@@ -82,8 +81,7 @@ Status VolumeFs::PutNewInode(cow::WriteTransaction& transaction, const CreateArg
   InodeRecord& record = made.record;
   Attr& attr = record.attr;
   if (!made.access_acl.empty())
-    PRISM_TRY(PutXattr(transaction, impl_.key, record, kAccessAclName,
-                       FormatAcl(made.access_acl)));
+    PRISM_TRY(PutXattr(transaction, impl_.key, record, kAccessAclName, FormatAcl(made.access_acl)));
   if (!made.default_acl.empty())
     PRISM_TRY(PutXattr(transaction, impl_.key, record, kDefaultAclName, made.default_acl));
   for (const Xattr& xattr : args.xattrs)
@@ -158,8 +156,7 @@ Result<EntryResult> VolumeFs::Create(const Caller& caller, const CreateArgs& arg
   Transaction transaction = impl_.map->Write();
   PRISM_ASSIGN(InodeRecord dir, LoadDirectory(*transaction, args.parent));
   PRISM_TRY(RequireAccess(*transaction, impl_.key, caller, dir, kMayExecute));
-  PRISM_ASSIGN(const EntryProbe probe,
-               ProbeEntry(*transaction, impl_.key, args.parent, args.name));
+  PRISM_ASSIGN(const EntryProbe probe, ProbeEntry(*transaction, impl_.key, args.parent, args.name));
   if (probe.found) return OpenExisting(caller, args, dir, *probe.found, std::move(transaction));
   if (dir.attr.nlink == 0) return Fail(Err::kNoEntry);
   PRISM_TRY(RequireAccess(*transaction, impl_.key, caller, dir, kMayWrite | kMayExecute));

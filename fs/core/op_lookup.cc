@@ -55,8 +55,7 @@ Result<std::string> VolumeFs::Readlink(const Caller&, InodeId ino) {
   PRISM_ASSIGN(const InodeRecord record, Load(*view, ino));
   if (record.attr.type != FileType::kSymlink) return Fail(Err::kInvalid);
   std::string target;
-  PRISM_ASSIGN(const bool found,
-               view->Get(cow::MakeKey(cow::ItemType::kSymlink, ino), target));
+  PRISM_ASSIGN(const bool found, view->Get(cow::MakeKey(cow::ItemType::kSymlink, ino), target));
   if (!found) return Fail(Err::kCorrupt);
   impl_.data.NoteRead(*view, record);
   return target;

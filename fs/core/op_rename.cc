@@ -75,8 +75,7 @@ Status VolumeFs::CheckRename(const Caller& caller, RenameState& state) {
     PRISM_TRY(RequireRemoval(view, impl_.key, caller, state.to_dir(), state.target));
   } else {
     if (state.to_dir().attr.nlink == 0) return Fail(Err::kNoEntry);
-    PRISM_TRY(
-        RequireAccess(view, impl_.key, caller, state.to_dir(), kMayWrite | kMayExecute));
+    PRISM_TRY(RequireAccess(view, impl_.key, caller, state.to_dir(), kMayWrite | kMayExecute));
   }
   PRISM_TRY(CheckReplaced(state));
   // A directory that moves has its ".." changed.
@@ -84,8 +83,7 @@ Status VolumeFs::CheckRename(const Caller& caller, RenameState& state) {
     PRISM_TRY(RequireAccess(view, impl_.key, caller, state.moved, kMayWrite));
   if (!state.same_dir() && state.exchange && IsDirectory(state.target))
     PRISM_TRY(RequireAccess(view, impl_.key, caller, state.target, kMayWrite));
-  if (state.to.found && !state.exchange && IsDirectory(state.target) &&
-      state.target.attr.size > 0)
+  if (state.to.found && !state.exchange && IsDirectory(state.target) && state.target.attr.size > 0)
     return Fail(Err::kNotEmpty);
   if (state.same_dir()) return {};
   if (IsDirectory(state.moved) && !state.to.found && state.to_dir().attr.nlink >= kLinkMax)
@@ -102,8 +100,8 @@ Status VolumeFs::MoveEntries(RenameState& state) {
   int directories = moved_directory;
   if (state.to.found) {
     cookie = state.to.found->cookie;
-    PRISM_TRY(RemoveParent(transaction, state.target.attr.ino, state.target.attr.type,
-                           state.to_ino, cookie));
+    PRISM_TRY(RemoveParent(transaction, state.target.attr.ino, state.target.attr.type, state.to_ino,
+                           cookie));
     DropLink(transaction, state.target, state.now);
     entries = 0;
     directories -= IsDirectory(state.target) ? 1 : 0;
@@ -155,8 +153,7 @@ Result<RenameResult> VolumeFs::Rename(const Caller& caller, InodeId from_dir,
   PRISM_TRY(CheckName(to_name));
   constexpr uint32_t kBoth = kRenameNoReplace | kRenameExchange;
   if ((flags & ~kBoth) != 0 || (flags & kBoth) == kBoth) return Fail(Err::kInvalid);
-  if (flags == kRenameNone)
-    PRISM_TRY(FlushBeforeReplacing(from_dir, from_name, to_dir, to_name));
+  if (flags == kRenameNone) PRISM_TRY(FlushBeforeReplacing(from_dir, from_name, to_dir, to_name));
 
   Transaction transaction = impl_.map->Write();
   RenameState state;

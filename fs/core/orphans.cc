@@ -109,8 +109,7 @@ Result<bool> Orphans::FreeStep(InodeId ino) {
     transaction->EraseRange(MakeKey(ItemType::kXattr, ino), EndKey(ItemType::kXattr, ino));
   if ((record->flags & kHasInlineData) != 0)
     transaction->Erase(MakeKey(ItemType::kInlineData, ino));
-  if (record->attr.type == FileType::kSymlink)
-    transaction->Erase(MakeKey(ItemType::kSymlink, ino));
+  if (record->attr.type == FileType::kSymlink) transaction->Erase(MakeKey(ItemType::kSymlink, ino));
   transaction->Erase(MakeKey(ItemType::kInode, ino));
   transaction->Erase(orphan_key);
   transaction->AddUsage(-1, -static_cast<int64_t>(record->stored_used));

@@ -2,7 +2,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include "fs/base/check.h"
 #include "fs/core/core_impl.h"
 #include "fs/core/volume_fs.h"
 
@@ -18,8 +17,7 @@ Status FormatVolume(cow::VolumeMap& map) {
   if (there) return {};
   if (there.error() != Err::kStale) return Fail(there.error());
   InodeRecord root;
-  root.attr.ino = transaction->AllocateInode();
-  PRISM_CHECK(root.attr.ino == kRootInode);  // the first number of an empty volume
+  root.attr.ino = kRootInode;  // AllocateInode begins behind it
   root.attr.type = FileType::kDirectory;
   root.attr.mode = 0755;
   root.attr.nlink = 2;
@@ -52,9 +50,7 @@ std::shared_ptr<FileSystem> VolumeCore::Attach(const AttachOptions& options) {
 
 uint32_t VolumeCore::attached() const { return impl_->clients.count(); }
 
-Status VolumeCore::Flush() {
-  return FlushAged(std::chrono::steady_clock::time_point::max());
-}
+Status VolumeCore::Flush() { return FlushAged(std::chrono::steady_clock::time_point::max()); }
 
 Status VolumeCore::FlushAged(std::chrono::steady_clock::time_point now) {
   if (impl_->map->destroyed()) {
@@ -67,13 +63,13 @@ Status VolumeCore::FlushAged(std::chrono::steady_clock::time_point now) {
 
 Result<DataGate> VolumeCore::LockData() {
   PRISM_TRY(Flush());  // most of it while writers still go on
-  impl_->data.barrier().Stop();
+  impl_->data.Stop();
   DataGate gate(this);
   PRISM_TRY(Flush());
   return gate;
 }
 
-void VolumeCore::UnlockData() { impl_->data.barrier().Resume(); }
+void VolumeCore::UnlockData() { impl_->data.Resume(); }
 
 Result<bool> VolumeCore::ReapOrphans(size_t steps) { return impl_->orphans.Reap(steps); }
 

@@ -4,8 +4,8 @@
 // the store's chunks (cow/volume_map.h). It keeps file data that is not yet in the store, the times
 // of reading that are not yet in the map, and who holds which unlinked inode.
 //
-// LOCK ORDER: data gate, one file's flush lock, its data lock, the volume's view or transaction,
-// then leaf mutexes of tables. No lock of this layer is held across WaitDurable.
+// LOCK ORDER: barriers of data, one file's flush lock, its data lock, the volume's view or
+// transaction, then leaf mutexes of tables. No lock of this layer is held across WaitDurable.
 #pragma once
 
 #include <chrono>
@@ -33,8 +33,8 @@ struct AttachOptions {
 
 class VolumeCore;
 
-// While one lives, no write of file data is accepted on its volume (they wait), and none is dirty.
-// Metadata operations go on. Several may exist at once.
+// While one lives, no change of file data is accepted on its volume (they wait), and none is dirty
+// or half done. Metadata operations go on. Several may exist at once.
 class DataGate {
  public:
   DataGate() = default;
@@ -87,7 +87,7 @@ class VolumeCore : public std::enable_shared_from_this<VolumeCore> {
   // A read-only volume has nothing to free.
   Result<bool> ReapOrphans(size_t steps = 8);
 
-  // Of this volume's data alone.
+  // Of this volume's data alone; not 0 while anything of a file waits.
   uint64_t dirty_bytes() const;
 
   struct Impl;  // fs/core/core_impl.h: for this folder only

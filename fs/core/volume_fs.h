@@ -77,8 +77,8 @@ class VolumeFs : public FileSystem {
   Result<EntryResult> OpenExisting(const Caller& caller, const CreateArgs& args,
                                    const InodeRecord& dir, const FoundEntry& found,
                                    Transaction transaction);
-  Status DecideModeAndOwner(const cow::ReadView& view, const Caller& caller,
-                            const CreateArgs& args, const InodeRecord& dir, NewInode& made);
+  Status DecideModeAndOwner(const cow::ReadView& view, const Caller& caller, const CreateArgs& args,
+                            const InodeRecord& dir, NewInode& made);
   Status PutNewInode(cow::WriteTransaction& transaction, const CreateArgs& args,
                      const ComposedBlock& block, NewInode& made);
 
@@ -100,8 +100,8 @@ class VolumeFs : public FileSystem {
                               std::string_view to_name);
 
   // op_setattr.cc. What `changes` says, but for size; the caller has been checked.
-  Status ApplyAttr(cow::WriteTransaction& transaction, InodeRecord& record,
-                   const SetAttr& changes, const Timespec& now);
+  Status ApplyAttr(cow::WriteTransaction& transaction, InodeRecord& record, const SetAttr& changes,
+                   const Timespec& now);
   Status SetMode(cow::WriteTransaction& transaction, InodeRecord& record, uint32_t mode);
   Status CheckSetattr(const cow::ReadView& view, const Caller& caller, const InodeRecord& record,
                       SetAttr& changes);
@@ -111,8 +111,8 @@ class VolumeFs : public FileSystem {
                              uint64_t to_offset, uint64_t length);
 
   // op_xattr.cc. One attribute, its name checked; keeps mode and access ACL in step.
-  Status StoreXattr(cow::WriteTransaction& transaction, InodeRecord& record,
-                    std::string_view name, std::string_view value);
+  Status StoreXattr(cow::WriteTransaction& transaction, InodeRecord& record, std::string_view name,
+                    std::string_view value);
 
   const std::shared_ptr<VolumeCore> core_;
   VolumeCore::Impl& impl_;

@@ -38,7 +38,6 @@ Result<XattrItem> DecodeItem(InodeId ino, std::string_view bytes) {
 Result<XattrProbe> Probe(const cow::ReadView& view, const HashKey& key, InodeId ino,
                          std::string_view name) {
   const uint64_t first = FirstCookie(key, name);
-  const uint64_t end = first + kCookieSlots;
   XattrProbe probe;
   uint32_t taken = 0;
   Status decoded;
@@ -54,9 +53,8 @@ Result<XattrProbe> Probe(const cow::ReadView& view, const HashKey& key, InodeId 
     probe.value = item->value;
     return false;
   };
-  PRISM_TRY(view.Scan(
-      MakeKey(ItemType::kXattr, ino, first),
-      end == 0 ? cow::EndKey(ItemType::kXattr, ino) : MakeKey(ItemType::kXattr, ino, end), visit));
+  PRISM_TRY(view.Scan(MakeKey(ItemType::kXattr, ino, first),
+                      MakeKey(ItemType::kXattr, ino, first + kCookieSlots), visit));
   PRISM_TRY(decoded);
   for (uint64_t slot = kCookieSlots; slot-- > 0;)
     if ((taken & (1u << slot)) == 0) probe.free_lo = first + slot;

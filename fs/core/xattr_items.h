@@ -1,6 +1,6 @@
 // Extended attributes as kXattr items.
 //
-// lo = a 60-bit keyed hash of the name, times 16, plus a slot; value: name length u8, name, value.
+// lo = a 59-bit keyed hash of the name, times 16, plus a slot; value: name length u8, name, value.
 #pragma once
 
 #include <cstdint>

@@ -16,7 +16,8 @@ namespace prism::mount {
 namespace {
 
 constexpr double kLong = 86400;  // seconds
-// Where entries cannot all be dropped at once, after an overflow of events, they are asked for again.
+// Where entries cannot all be dropped at once, after an overflow of events, they are asked for
+// again.
 constexpr double kEntryTimeoutWithoutEpoch = 10;
 
 // Since protocol 7.44 (Linux 6.16): all cached entries are looked up afresh. Newer than the header.
@@ -32,9 +33,9 @@ ssize_t ReadDevice(int fd, void* buffer, size_t size, void*) { return read(fd, b
 constexpr fuse_custom_io kDeviceIo = {.writev = WriteDevice, .read = ReadDevice};
 
 std::string MountOptionsOf(const SessionOptions& options) {
-  std::string text = fmt::format(
-      "subtype={},fsname=prism:{},default_permissions,suid,dev,max_read={}", kFuseSubtype,
-      options.volume, fs::kIoMax);
+  std::string text =
+      fmt::format("subtype={},fsname=prism:{},default_permissions,suid,dev,max_read={}",
+                  kFuseSubtype, options.volume, fs::kIoMax);
   if (options.allow_other) text += ",allow_other";
   text += options.read_only ? ",ro" : ",rw";
   return text;
@@ -46,7 +47,8 @@ void ForwardLog(fuse_log_level level, const char* format, va_list arguments) {
   vsnprintf(line, sizeof line, format, arguments);
   std::string_view text(line);
   while (text.ends_with('\n')) text.remove_suffix(1);
-  spdlog::log(level <= FUSE_LOG_ERR ? spdlog::level::err : spdlog::level::info, "libfuse: {}", text);
+  spdlog::log(level <= FUSE_LOG_ERR ? spdlog::level::err : spdlog::level::info, "libfuse: {}",
+              text);
 }
 
 fuse_lowlevel_ops AllOps() {
@@ -105,11 +107,10 @@ void FuseConnection::Process(std::span<std::byte> request) {
 }
 
 void FuseConnection::Agree(fuse_conn_info& info, MountContext& context) {
-  constexpr unsigned kFeatures = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_DONT_MASK |
-                                 FUSE_CAP_POSIX_ACL | FUSE_CAP_PARALLEL_DIROPS |
-                                 FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                                 FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA |
-                                 FUSE_CAP_EXPORT_SUPPORT;
+  constexpr unsigned kFeatures =
+      FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_DONT_MASK | FUSE_CAP_POSIX_ACL |
+      FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+      FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_EXPORT_SUPPORT;
   // Not wanted: WRITEBACK_CACHE (a clone must have every write that returned), AUTO_INVAL_DATA (own
   // writes would drop the own cache), HANDLE_KILLPRIV (see worker.h), splice (one more system call
   // per request, and data comes from and goes to shared memory anyway).

@@ -47,8 +47,8 @@ void ReplyCreated(fuse_req_t req, const Result<fs::EntryResult>& result) {
   ReplyEntry(req, result->attr);
 }
 
-// Also what open(O_CREAT) makes a file with, as CREATE is not implemented. Whether it said O_EXCL is
-// not known here, so a regular file that another mount has just made is ESTALE: the kernel then
+// Also what open(O_CREAT) makes a file with, as CREATE is not implemented. Whether it said O_EXCL
+// is not known here, so a regular file that another mount has just made is ESTALE: the kernel then
 // looks the name up afresh, and opens it, or fails by itself with EEXIST.
 void Mknod(fuse_req_t req, fuse_ino_t dir, const char* name, mode_t mode, dev_t device) {
   fs::CreateArgs args{.parent = dir, .name = name, .mode = mode & 07777u};

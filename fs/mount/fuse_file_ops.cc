@@ -20,8 +20,8 @@ void Read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_i
   // The kernel takes a short reply for the end of the file, and lowers its idea of the size.
   size_t filled = 0;
   while (filled < buffer.size()) {
-    auto result =
-        context.fs.Read(caller, ino, static_cast<uint64_t>(offset) + filled, buffer.subspan(filled));
+    auto result = context.fs.Read(caller, ino, static_cast<uint64_t>(offset) + filled,
+                                  buffer.subspan(filled));
     if (!result) return ReplyError(req, result.error());
     if (result->length > buffer.size() - filled) return ReplyError(req, Err::kProtocol);
     filled += result->length;
@@ -52,7 +52,8 @@ void Write(fuse_req_t req, fuse_ino_t ino, const char* data, size_t size, off_t 
   auto result = context.fs.Write(CallerOf(req), args);
   if (!result) return ReplyError(req, result.error());
   if (result->length > size) return ReplyError(req, Err::kProtocol);
-  // Another mount has appended meanwhile: the kernel has cached the bytes where it thought they went.
+  // Another mount has appended meanwhile: the kernel has cached the bytes where it thought they
+  // went.
   if (result->offset != args.offset)
     context.invalidator.OnEvent(fs::Event{.kind = fs::Event::Kind::kInode, .ino = ino});
   fuse_reply_write(req, result->length);
@@ -95,9 +96,8 @@ void Fallocate(fuse_req_t req, fuse_ino_t ino, int flags, off_t offset, off_t le
   auto mode = ModeOf(flags);
   if (!mode) return ReplyError(req, mode.error());
   if (auto killed = KillPrivileges(req, ino); !killed) return ReplyError(req, killed.error());
-  auto result =
-      ContextOf(req).fs.Fallocate(CallerOf(req), ino, *mode, static_cast<uint64_t>(offset),
-                                  static_cast<uint64_t>(length));
+  auto result = ContextOf(req).fs.Fallocate(
+      CallerOf(req), ino, *mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length));
   if (!result) return ReplyError(req, result.error());
   fuse_reply_err(req, 0);
 }
@@ -105,9 +105,9 @@ void Fallocate(fuse_req_t req, fuse_ino_t ino, int flags, off_t offset, off_t le
 void Lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info*) {
   if (whence != SEEK_DATA && whence != SEEK_HOLE) return ReplyError(req, Err::kInvalid);
   if (offset < 0) return ReplyError(req, Err::kNoSuchExtent);
-  auto found = ContextOf(req).fs.Seek(
-      CallerOf(req), ino, static_cast<uint64_t>(offset),
-      whence == SEEK_DATA ? fs::SeekWhence::kData : fs::SeekWhence::kHole);
+  auto found =
+      ContextOf(req).fs.Seek(CallerOf(req), ino, static_cast<uint64_t>(offset),
+                             whence == SEEK_DATA ? fs::SeekWhence::kData : fs::SeekWhence::kHole);
   if (!found) return ReplyError(req, found.error());
   fuse_reply_lseek(req, static_cast<off_t>(*found));
 }
@@ -118,9 +118,8 @@ void CopyFileRange(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file
   if (auto killed = KillPrivileges(req, to); !killed) return ReplyError(req, killed.error());
   // The reply carries 32 bits.
   uint64_t bounded = std::min<uint64_t>(length, uint64_t{1} << 30);
-  auto copied =
-      ContextOf(req).fs.CopyRange(CallerOf(req), from, static_cast<uint64_t>(from_offset), to,
-                                  static_cast<uint64_t>(to_offset), bounded);
+  auto copied = ContextOf(req).fs.CopyRange(CallerOf(req), from, static_cast<uint64_t>(from_offset),
+                                            to, static_cast<uint64_t>(to_offset), bounded);
   if (!copied) return ReplyError(req, copied.error());
   fuse_reply_write(req, *copied);
 }

@@ -70,8 +70,7 @@ void ForgetOne(fuse_req_t req, fuse_ino_t ino, uint64_t references) {
 }
 
 void ForgetMany(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
-  for (size_t i = 0; i < count; ++i)
-    Forget(ContextOf(req), forgets[i].ino, forgets[i].nlookup);
+  for (size_t i = 0; i < count; ++i) Forget(ContextOf(req), forgets[i].ino, forgets[i].nlookup);
   fuse_reply_none(req);
 }
 

@@ -33,10 +33,10 @@ struct MountContext {
   std::function<void(fuse_conn_info&)> on_init;
 };
 
-void InstallMetaOps(fuse_lowlevel_ops& ops);   // attributes, symlink targets, statfs, forget
-void InstallDirOps(fuse_lowlevel_ops& ops);    // names: lookup, create, link, unlink, rename
-void InstallListOps(fuse_lowlevel_ops& ops);   // readdir, readdirplus
-void InstallFileOps(fuse_lowlevel_ops& ops);   // data
+void InstallMetaOps(fuse_lowlevel_ops& ops);  // attributes, symlink targets, statfs, forget
+void InstallDirOps(fuse_lowlevel_ops& ops);   // names: lookup, create, link, unlink, rename
+void InstallListOps(fuse_lowlevel_ops& ops);  // readdir, readdirplus
+void InstallFileOps(fuse_lowlevel_ops& ops);  // data
 void InstallXattrOps(fuse_lowlevel_ops& ops);
 
 }  // namespace prism::mount

@@ -1,8 +1,8 @@
-// Threads for requests that wait for the disk, so that they do not keep the few session threads from
-// serving the others, and so that many fsyncs can wait together for one commit.
+// Threads for requests that wait for the disk, so that they do not keep the few session threads
+// from serving the others, and so that many fsyncs can wait together for one commit.
 //
-// A request is finished on a helper by answering it there; the answer goes out through the descriptor
-// by which the request came in, as the kernel demands.
+// A request is finished on a helper by answering it there; the answer goes out through the
+// descriptor by which the request came in, as the kernel demands.
 #pragma once
 
 #include <condition_variable>

@@ -1,12 +1,12 @@
-// The thread of a mount that is not serving a request: it tells the kernel what others have changed,
-// and releases orphaned inodes.
+// The thread of a mount that is not serving a request: it tells the kernel what others have
+// changed, and releases orphaned inodes.
 //
 // Telling the kernel can wait for locks that a request in service holds, so it must not happen on a
 // session thread. The kernel drops replies that were under way when the notice came (attributes by
 // version, pages by their lock, entries by the directory's lock), so nothing stale stays.
 //
-// BOUNDS: more than kEventsMax events waiting become one Event::kAll. Orphans are never dropped: they
-// are 8 bytes each and the server holds far more for each of them.
+// BOUNDS: more than kEventsMax events waiting become one Event::kAll. Orphans are never dropped:
+// they are 8 bytes each and the server holds far more for each of them.
 #pragma once
 
 #include <condition_variable>
@@ -21,7 +21,8 @@
 
 namespace prism::mount {
 
-// The kernel's side, and what of the session the thread needs. All may be called until Stop returns.
+// The kernel's side, and what of the session the thread needs. All may be called until Stop
+// returns.
 struct InvalidatorHooks {
   std::function<void(InodeId)> drop_inode;       // attributes and data
   std::function<void(InodeId)> drop_attributes;  // attributes only
@@ -52,7 +53,7 @@ class Invalidator : public fs::EventListener {
   struct Work {
     bool all = false;
     std::vector<fs::Event> events;
-    std::vector<InodeId> unused;    // MarkOrphaned said that no reference is counted
+    std::vector<InodeId> unused;  // MarkOrphaned said that no reference is counted
     std::vector<InodeId> releases;
     bool empty() const { return !all && events.empty() && unused.empty() && releases.empty(); }
   };

@@ -1,17 +1,17 @@
 // How many references the kernel holds to each inode: the only state that a mount keeps per file.
 //
-// Every entry that a reply gives to the kernel (lookup, create, link, readdirplus) is one reference;
-// FORGET gives them back. The count matters for one thing only: an inode that has lost its last link
-// must live on (open-unlinked files) until the kernel has forgotten it, and then be released
-// (HOLDS in fs/contract/file_system.h). So an entry also remembers "orphaned".
+// Every entry that a reply gives to the kernel (lookup, create, link, readdirplus) is one
+// reference; FORGET gives them back. The count matters for one thing only: an inode that has lost
+// its last link must live on (open-unlinked files) until the kernel has forgotten it, and then be
+// released (HOLDS in fs/contract/file_system.h). So an entry also remembers "orphaned".
 //
-// An inode may be orphaned while no reference is counted, yet a reply that is being served right now
-// is about to give it to the kernel. MarkOrphaned then leaves a mark with count 0 and says so; the
-// caller waits until all requests that were in service have ended (Workers' quiescence, see
+// An inode may be orphaned while no reference is counted, yet a reply that is being served right
+// now is about to give it to the kernel. MarkOrphaned then leaves a mark with count 0 and says so;
+// the caller waits until all requests that were in service have ended (Workers' quiescence, see
 // invalidator.h) and asks TakeUnused, which only answers true if still nobody came.
 //
-// THREADS: every method from any thread. The table is cut into shards with a mutex each, 16 bytes per
-// slot, open addressing: no allocation except when a shard doubles.
+// THREADS: every method from any thread. The table is cut into shards with a mutex each, 16 bytes
+// per slot, open addressing: no allocation except when a shard doubles.
 #pragma once
 
 #include <array>
@@ -35,8 +35,8 @@ class LookupTable {
   // mount lives.
   void Add(InodeId ino);
 
-  // The kernel gives `references` back. True: that was the last one of an orphaned inode; the caller
-  // releases it. More references than counted are treated as all.
+  // The kernel gives `references` back. True: that was the last one of an orphaned inode; the
+  // caller releases it. More references than counted are treated as all.
   [[nodiscard]] bool Forget(InodeId ino, uint64_t references);
 
   // The inode has lost its last link. True: no reference is counted; see above.

@@ -76,9 +76,8 @@ void OnSignal(MountSession& session, int number, int count) {
 }
 
 Outcome<void> ServeUntilEnd(MountSession& session, int signal_fd, Disconnect& disconnect) {
-  std::array<pollfd, 3> fds = {{{session.ended_fd(), POLLIN, 0},
-                                {disconnect.fd(), POLLIN, 0},
-                                {signal_fd, POLLIN, 0}}};
+  std::array<pollfd, 3> fds = {
+      {{session.ended_fd(), POLLIN, 0}, {disconnect.fd(), POLLIN, 0}, {signal_fd, POLLIN, 0}}};
   for (int signals = 0;;) {
     if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return ExplainErrno(errno, "poll");
     if (fds[0].revents) return {};
@@ -152,13 +151,17 @@ Outcome<void> Unmount(const std::string& directory, int timeout_ms) {
   int flags = UMOUNT_NOFOLLOW | (process ? 0 : MNT_DETACH);
   if (umount2(path.c_str(), flags) != 0) {
     if (errno == EBUSY)
-      return Explain(Err::kBusy, "{} is in use: files are open in it, a process works in it, or "
-                     "something is mounted below it (see fuser -vm {})", path, path);
+      return Explain(Err::kBusy,
+                     "{} is in use: files are open in it, a process works in it, or "
+                     "something is mounted below it (see fuser -vm {})",
+                     path, path);
     return ExplainErrno(errno, "unmounting " + path);
   }
   if (process && !process->WaitGone(timeout_ms))
-    return Explain(Err::kTimedOut, "{} is unmounted, but process {} that served it lives on after "
-                   "{} ms", path, process->pid(), timeout_ms);
+    return Explain(Err::kTimedOut,
+                   "{} is unmounted, but process {} that served it lives on after "
+                   "{} ms",
+                   path, process->pid(), timeout_ms);
   return {};
 }
 

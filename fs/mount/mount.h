@@ -11,14 +11,14 @@
 namespace prism::mount {
 
 struct MountOptions {
-  std::string lane_path;    // the server's socket for handshakes
+  std::string lane_path;  // the server's socket for handshakes
   std::string volume;
   std::string directory;
   bool foreground = false;  // serve in this process, until unmounted
   bool read_only = false;
   bool allow_other = true;  // needs root
   unsigned threads = 2;
-  std::string log_path;     // of the background process; empty: syslog
+  std::string log_path;  // of the background process; empty: syslog
 };
 
 // Gives the file system to mount. `on_disconnect` may be called once, from any thread, when it has
@@ -27,8 +27,8 @@ using DisconnectHandler = std::function<void(const std::string& reason)>;
 using Connector =
     std::function<Outcome<std::shared_ptr<fs::FileSystem>>(DisconnectHandler on_disconnect)>;
 
-// Connects to the server, mounts, and serves until unmounted, until SIGTERM, SIGINT or SIGHUP (which
-// unmount), or until the server dies (then the mount is taken away, and this is a failure).
+// Connects to the server, mounts, and serves until unmounted, until SIGTERM, SIGINT or SIGHUP
+// (which unmount), or until the server dies (then the mount is taken away, and this is a failure).
 //
 // Not in the foreground: forks first. The parent returns when the mount is live, or with the reason
 // why it is not; the child never returns: it ends with status 0 or 1.

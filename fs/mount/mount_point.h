@@ -13,7 +13,7 @@
 
 namespace prism::mount {
 
-inline constexpr std::string_view kFuseSubtype = "prism";      // "fuse.prism" in the table
+inline constexpr std::string_view kFuseSubtype = "prism";  // "fuse.prism" in the table
 inline constexpr std::string_view kMountType = "fuse.prism";
 
 struct MountPoint {

@@ -55,6 +55,7 @@ class Session final : public MountSession {
   Outcome<void> Unmount() override { return TakeAway(UMOUNT_NOFOLLOW); }
   Outcome<void> Detach() override { return TakeAway(UMOUNT_NOFOLLOW | MNT_DETACH); }
   void Abort() override {
+    if (!IsOnTop()) return AbortConnection();
     // Force makes the kernel fail what waits, even where it then finds the mount busy.
     umount2(options_.directory.c_str(), UMOUNT_NOFOLLOW | MNT_FORCE);
     umount2(options_.directory.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH);
@@ -72,6 +73,8 @@ class Session final : public MountSession {
  private:
   InvalidatorHooks Hooks();
   Outcome<void> Check();
+  bool IsOnTop() const;
+  void AbortConnection();
   Outcome<void> TakeAway(int flags);
   void Serve(Worker& worker);
   Outcome<void> WaitAgreed();
@@ -94,7 +97,7 @@ class Session final : public MountSession {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool agreed_ = false;  // INIT was answered
+  bool agreed_ = false;   // INIT was answered
   bool refused_ = false;  // a thread's service ended
 };
 
@@ -122,7 +125,8 @@ Outcome<void> Session::Check() {
   PRISM_ASSIGN(options_.directory, ResolveDirectory(options_.directory));
   struct stat st;
   if (stat(options_.directory.c_str(), &st) != 0) return ExplainErrno(errno, options_.directory);
-  if (!S_ISDIR(st.st_mode)) return Explain(Err::kInvalid, "{} is not a directory", options_.directory);
+  if (!S_ISDIR(st.st_mode))
+    return Explain(Err::kInvalid, "{} is not a directory", options_.directory);
   return {};
 }
 
@@ -141,7 +145,8 @@ Outcome<void> Session::Begin() {
   // The device is read before anything could unmount it again.
   PRISM_ASSIGN(auto mount, FindMount(options_.directory));
   if (!mount || mount->type != kMountType)
-    return Explain(Err::kIo, "{} is not in /proc/self/mountinfo after mounting", options_.directory);
+    return Explain(Err::kIo, "{} is not in /proc/self/mountinfo after mounting",
+                   options_.directory);
   device_ = mount->device;
 
   file_system_->SetListener(&invalidator_);
@@ -198,10 +203,28 @@ void Session::WaitQuiescent() {
   }
 }
 
+// Whatever was mounted over our directory since, or after ours was moved, is not ours to take away.
+bool Session::IsOnTop() const {
+  auto mount = FindMount(options_.directory);
+  return mount && *mount && (*mount)->device == device_;
+}
+
+// Needs fusectl, which systemd mounts.
+void Session::AbortConnection() {
+  std::string minor = device_.substr(device_.find(':') + 1);
+  std::ofstream file("/sys/fs/fuse/connections/" + minor + "/abort");
+  file << 1 << std::endl;
+  if (!file) spdlog::warn("{}: covered by another mount, not aborted", options_.directory);
+}
+
 Outcome<void> Session::TakeAway(int flags) {
+  if (!IsOnTop())
+    return Explain(Err::kBusy, "{}: this mount is not there, or is covered by another",
+                   options_.directory);
   if (umount2(options_.directory.c_str(), flags) == 0) return {};
   if (errno == EBUSY)
-    return Explain(Err::kBusy, "{} is in use: files are open in it, a process works in it, or "
+    return Explain(Err::kBusy,
+                   "{} is in use: files are open in it, a process works in it, or "
                    "something is mounted below it (see fuser -vm {})",
                    options_.directory, options_.directory);
   return ExplainErrno(errno, "unmounting " + options_.directory);

@@ -1,7 +1,7 @@
 // One mounted volume inside this process: a file system on one end, the kernel on the other.
 //
-// The `prism mount` process is one of these around a VRPC client (mount.h); tests mount the model or
-// the engine with it.
+// The `prism mount` process is one of these around a VRPC client (mount.h); tests mount the model
+// or the engine with it.
 #pragma once
 
 #include <chrono>
@@ -14,8 +14,8 @@
 namespace prism::mount {
 
 struct SessionOptions {
-  std::string directory;    // exists; what is mounted covers it
-  std::string volume;       // shown as the source: "prism:VOLUME"
+  std::string directory;  // exists; what is mounted covers it
+  std::string volume;     // shown as the source: "prism:VOLUME"
   bool read_only = false;
   bool allow_other = true;  // other users than the mounter's may enter
   unsigned threads = 2;     // 1..kThreadsMax
@@ -32,11 +32,13 @@ class MountSession {
   // Unmounts by force if it is still mounted, and waits for the threads.
   virtual ~MountSession() = default;
 
-  // Detaches the mount if nothing uses it. kBusy: files are open in it, or something is mounted below.
+  // Detaches the mount if nothing uses it. kBusy: files are open in it, or something is mounted
+  // below.
   virtual Outcome<void> Unmount() = 0;
   // Takes it out of the tree now; it ends when the last user has gone.
   virtual Outcome<void> Detach() = 0;
-  // The file system is gone: everything that is asked or waiting fails, and the mount goes.
+  // The file system is gone: everything that is asked or waiting fails, and the mount goes; where
+  // another mount covers it, it stays behind, dead.
   virtual void Abort() = 0;
 
   // Readable (poll) once the kernel has let go of the mount and no request is in service.

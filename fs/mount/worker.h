@@ -30,9 +30,9 @@ struct RequestFacts {
 
 class Worker {
  public:
-  // Reads from a clone of session_fd, so that threads do not share a lock in the kernel; if the kernel
-  // refuses, from session_fd itself. `agreed` is the session's: INIT's bits that both sides know
-  // beyond libfuse; it outlives the worker.
+  // Reads from a clone of session_fd, so that threads do not share a lock in the kernel; if the
+  // kernel refuses, from session_fd itself. `agreed` is the session's: INIT's bits that both sides
+  // know beyond libfuse; it outlives the worker.
   Worker(int session_fd, std::atomic<uint32_t>& agreed);
   ~Worker();
   Worker(const Worker&) = delete;
@@ -43,8 +43,8 @@ class Worker {
   // Makes this the worker of the calling thread.
   void Enter();
 
-  // Waits for a request; its bytes, valid until the next call. Empty: nothing this time (interrupted
-  // or withdrawn), ask again. kDisconnected: unmounted or aborted.
+  // Waits for a request; its bytes, valid until the next call. Empty: nothing this time
+  // (interrupted or withdrawn), ask again. kDisconnected: unmounted or aborted.
   Result<std::span<std::byte>> Receive();
   // Call when the request has been answered.
   void Done() { turns_.fetch_add(1, std::memory_order_release); }
@@ -60,8 +60,8 @@ class Worker {
   static int ReplyDescriptor();
   static void SetReplyDescriptor(int fd);
 
-  // Writes an answer through the thread's reply descriptor; a notice of a thread without one through
-  // `fd`.
+  // Writes an answer through the thread's reply descriptor; a notice of a thread without one
+  // through `fd`.
   static ssize_t WriteReply(int fd, struct iovec* iov, int count);
 
  private:

@@ -3,6 +3,7 @@
 // All sources are in one store and are cloned in turn, so that a drift of the machine meets every
 // size and depth alike; "flat" compares the medians of one and the same run.
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -10,6 +11,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "fs/base/freed_memory.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/tree.h"
 
@@ -334,4 +336,8 @@ int Run(int argc, char** argv) {
 }  // namespace
 }  // namespace prism::bench
 
-int main(int argc, char** argv) { return prism::bench::Run(argc, argv); }
+int main(int argc, char** argv) {
+  prism::KeepFreedMemory();  // as the server does
+  spdlog::set_level(spdlog::level::err);
+  return prism::bench::Run(argc, argv);
+}

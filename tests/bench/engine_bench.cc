@@ -2,11 +2,14 @@
 //
 // "CPU" is of the whole process, background work included; where a measurement makes changes it
 // lasts until they are on disk, so that nothing is left to be paid later.
+#include <spdlog/spdlog.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <thread>
 
+#include "fs/base/freed_memory.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/tree.h"
 
@@ -278,7 +281,24 @@ std::vector<std::byte> MakeContent(size_t length, uint64_t seed) {
   return content;
 }
 
+// Whole units of 4 KiB in a large file, new content each, then fsync.
+void OverwriteAtRandom(fs::FileSystem& volume, InodeId ino, uint64_t file_bytes, uint64_t count,
+                       uint64_t seed) {
+  Random random(seed);
+  std::vector<std::byte> unit(4096);
+  for (uint64_t i = 0; i < count; ++i) {
+    random.Fill(unit.data(), 64);
+    fs::WriteArgs args;
+    args.ino = ino;
+    args.offset = random.Below(file_bytes / unit.size()) * unit.size();
+    args.data = unit;
+    Must(volume.Write({}, args), "write");
+  }
+  Must(volume.Fsync({}, ino, false), "fsync");
+}
+
 struct DataCosts {
+  Cost overwrite, read_random;
   Series unique_mib_s, unique_cpu_ms, duplicate_mib_s, duplicate_cpu_ms;
   Series read_mib_s, read_cpu_ms, cold_mib_s, cold_cpu_ms;
 };
@@ -326,6 +346,16 @@ void MeasureDataOnce(EngineBench& bench, int run, DataCosts& costs) {
   size = static_cast<double>(part) / kMiB;
   ReadWhole(*volume, first, part, buffer);
   add(watch, costs.read_mib_s, costs.read_cpu_ms);
+  uint64_t count = mib * 16;
+  Random random(5);
+  watch.Restart();
+  for (uint64_t i = 0; i < count; ++i)
+    Must(volume->Read({}, first, random.Below(part / 4096) * 4096, std::span(buffer).first(4096)),
+         "read");
+  costs.read_random.Add(watch, count);
+  watch.Restart();
+  OverwriteAtRandom(*volume, first, content.size(), count, static_cast<uint64_t>(run));
+  costs.overwrite.Add(watch, count);
 }
 
 void ReportData(EngineBench& bench) {
@@ -343,6 +373,10 @@ void ReportData(EngineBench& bench) {
             Figure(costs.cold_cpu_ms.Median())});
   PrintRow({"read 128 MiB of it again (chunk cache)", Figure(costs.read_mib_s.Median()),
             Figure(costs.read_cpu_ms.Median())});
+  PrintText("");
+  PrintTableHead({"operation", "us each", "per second", "CPU us each"});
+  costs.read_random.Report("read 4 KiB at random (chunk cache)");
+  costs.overwrite.Report("overwrite 4 KiB at random, fsync at the end");
 }
 
 int Run(int argc, char** argv) {
@@ -370,4 +404,8 @@ int Run(int argc, char** argv) {
 }  // namespace
 }  // namespace prism::bench
 
-int main(int argc, char** argv) { return prism::bench::Run(argc, argv); }
+int main(int argc, char** argv) {
+  prism::KeepFreedMemory();  // as the server does
+  spdlog::set_level(spdlog::level::err);
+  return prism::bench::Run(argc, argv);
+}

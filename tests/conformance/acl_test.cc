@@ -96,6 +96,21 @@ TEST_F(AclTest, MembersOfAnyMatchingGroupDoNotFallThroughToOthers) {
   EXPECT_EQ(Access(User(13), ino), 7u);
 }
 
+TEST_F(AclTest, EntriesOfSeveralGroupsDoNotAddUp) {
+  InodeId dir = MakeOwned(kRootInode, "d", FileType::kDirectory, 0700, 1, 1);
+  MustSet(dir, kAccessName,
+          Encode({{kUserObj, 7},
+                  {kGroupObj, 0},
+                  {kGroup, 2, 20},
+                  {kGroup, 5, 21},
+                  {kMask, 7},
+                  {kOther, 0}}));
+  const uint32_t groups[] = {20, 21};
+  EXPECT_EQ(Access(User(13, groups), dir), 7u) << "each alone";
+  EXPECT_EQ(ErrOf(Create(dir, "f", FileType::kRegular, 0600, User(13, groups))), Err::kAccess)
+      << "write and search together";
+}
+
 TEST_F(AclTest, ListsAreEnforcedForCheckedCallers) {
   InodeId dir = MakeOwned(kRootInode, "d", FileType::kDirectory, 0700, 1, 1);
   MustSet(dir, kAccessName,

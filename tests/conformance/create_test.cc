@@ -232,14 +232,14 @@ TEST_F(CreateTest, NothingIsMadeWhenSomeOfTheInitialStateIsRefused) {
   EXPECT_TRUE(List(kRootInode).empty());
 }
 
-TEST_F(CreateTest, TypesAndModesOutsideTheEnumerationsAreInvalid) {
+TEST_F(CreateTest, TypesAndExclusivitiesOutsideTheEnumerationsAreMalformed) {
   for (uint8_t type : {0, 8, 255}) {
     CreateArgs args = Args("f", static_cast<FileType>(type));
-    EXPECT_EQ(ErrOf(fs_->Create(kKernel, args)), Err::kInvalid);
+    EXPECT_TRUE(IsMalformed(ErrOf(fs_->Create(kKernel, args))));
   }
   CreateArgs args = Args("f");
   args.exclusivity = static_cast<fs::Exclusivity>(3);
-  EXPECT_EQ(ErrOf(fs_->Create(kKernel, args)), Err::kInvalid);
+  EXPECT_TRUE(IsMalformed(ErrOf(fs_->Create(kKernel, args))));
 }
 
 TEST_F(CreateTest, ASetGroupIdDirectoryGivesItsGroupAndDirectoriesItsBit) {

@@ -78,7 +78,7 @@ TEST_F(SparseTest, SeekOnOtherTypesIsRefused) {
   InodeId fifo = Must(Create(kRootInode, "p", FileType::kFifo)).attr.ino;
   EXPECT_EQ(ErrOf(Seek(fifo, 0, SeekWhence::kData)), Err::kInvalid);
   InodeId file = MakeFile(kRootInode, "f", "x");
-  EXPECT_EQ(ErrOf(Seek(file, 0, static_cast<SeekWhence>(2))), Err::kInvalid);
+  EXPECT_TRUE(IsMalformed(ErrOf(Seek(file, 0, static_cast<SeekWhence>(2)))));
 }
 
 TEST_F(SparseTest, PunchedRangesReadAsZerosAndKeepTheSize) {
@@ -160,7 +160,7 @@ TEST_F(SparseTest, FallocateRefusesNonsense) {
     EXPECT_EQ(FallocateErr(kRootInode, mode, 0, 1), Err::kIsDirectory);
     EXPECT_EQ(FallocateErr(fifo, mode, 0, 1), Err::kInvalid);
   }
-  EXPECT_EQ(FallocateErr(ino, static_cast<FallocateMode>(5), 0, 1), Err::kInvalid);
+  EXPECT_TRUE(IsMalformed(FallocateErr(ino, static_cast<FallocateMode>(5), 0, 1)));
   EXPECT_EQ(ReadAll(ino), "data");
 }
 

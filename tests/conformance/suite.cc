@@ -76,7 +76,9 @@ void Conformance::WriteAt(InodeId ino, uint64_t offset, std::string_view data, A
   args.data = AsBytes(data);
   fs::WriteResult result = Must(fs_->Write(kKernel, args), at);
   EXPECT_EQ(result.length, data.size()) << "at line " << at.line();
-  if (!data.empty()) EXPECT_EQ(result.offset, offset) << "at line " << at.line();
+  if (!data.empty()) {
+    EXPECT_EQ(result.offset, offset) << "at line " << at.line();
+  }
 }
 
 void Conformance::Truncate(InodeId ino, uint64_t size, At at) {

@@ -35,6 +35,10 @@ inline constexpr Caller kRoot{.check_permission = true};
 // Somebody whose permissions are checked; his group has his number.
 Caller User(uint32_t uid, std::span<const uint32_t> groups = {});
 
+// The answer to what no correct caller says, such as a value outside of an enumeration: kInvalid,
+// or kProtocol where it does not even get through the channel.
+inline bool IsMalformed(Err err) { return err == Err::kInvalid || err == Err::kProtocol; }
+
 inline std::span<const std::byte> AsBytes(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }

@@ -32,8 +32,9 @@ class CrashTest : public ::testing::Test {
   void Begin(uint64_t seed) {
     rng_.seed(seed);
     std::filesystem::remove_all(folder_.path() + "/store");
-    Script script = {{"", {{.kind = OpKind::kVolumeCreate, .path = "a"},
-                           {.kind = OpKind::kVolumeCreate, .path = "b"}}}};
+    Script script = {{"",
+                      {{.kind = OpKind::kVolumeCreate, .path = "a"},
+                       {.kind = OpKind::kVolumeCreate, .path = "b"}}}};
     WorkerOptions options = Options("run");
     options.script = &script;
     WorkerResult made = RunWorker(options);
@@ -99,8 +100,7 @@ TEST_F(CrashTest, KilledUnderLoadManyTimes) {
       options.stay = rng_() % 2 == 0;
       WorkerResult run = RunWorker(options);
       ASSERT_TRUE(run.killed || run.good()) << run.Describe();
-      for (const Event& event : run.events)
-        ASSERT_EQ(event.error, 0u) << run.Describe();
+      for (const Event& event : run.events) ASSERT_EQ(event.error, 0u) << run.Describe();
       killed += run.killed;
       events += run.events.size();
       ASSERT_NO_FATAL_FAILURE(KillWhileOpening());

@@ -185,8 +185,12 @@ int Main(int argc, char** argv) {
   }
   for (int number : {SIGSEGV, SIGBUS, SIGABRT}) ::signal(number, OnFault);
   spdlog::set_default_logger(spdlog::stderr_logger_mt("crash-worker"));
-  Arguments arguments{argv[1], argv[2], argv[3], std::strtoull(argv[4], nullptr, 10),
-                      std::atoi(argv[5]), std::string(argv[6]) == "stay",
+  Arguments arguments{argv[1],
+                      argv[2],
+                      argv[3],
+                      std::strtoull(argv[4], nullptr, 10),
+                      std::atoi(argv[5]),
+                      std::string(argv[6]) == "stay",
                       std::string(argv[7]) == "skip-sync"};
   if (arguments.mode == "run") return Run(arguments);
   if (arguments.mode == "dump") return Dump(arguments);

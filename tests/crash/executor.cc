@@ -128,8 +128,8 @@ Status Executor::Copy(const Op& op, InodeId ino) {
   PRISM_ASSIGN(fs::Attr source, fs_.Getattr(kRoot, ino));
   uint64_t length = op.offset < source.size ? std::min(op.length, source.size - op.offset) : 0;
   for (uint64_t done = 0; done < length;) {
-    PRISM_ASSIGN(uint64_t copied, fs_.CopyRange(kRoot, ino, op.offset + done, target,
-                                                op.tag + done, length - done));
+    PRISM_ASSIGN(uint64_t copied,
+                 fs_.CopyRange(kRoot, ino, op.offset + done, target, op.tag + done, length - done));
     if (copied == 0) return Fail(Err::kIo);
     done += copied;
   }
@@ -142,7 +142,8 @@ Status Executor::Rename(const Op& op) {
   uint32_t flags = op.kind == OpKind::kExchange ? fs::kRenameExchange : fs::kRenameNone;
   PRISM_ASSIGN(fs::RenameResult result,
                fs_.Rename(kRoot, from.directory, from.name, to.directory, to.name, flags));
-  if (result.replaced && result.replaced->nlink == 0) return fs_.Release(kRoot, result.replaced->ino);
+  if (result.replaced && result.replaced->nlink == 0)
+    return fs_.Release(kRoot, result.replaced->ino);
   return {};
 }
 
@@ -236,12 +237,11 @@ class Reader {
     };
     std::vector<Found> entries;
     for (uint64_t cookie = 0;;) {
-      auto listed =
-          fs_.Readdir(kRoot, directory, cookie, true, [&](const fs::DirEntry& entry) {
-            entries.push_back({std::string(entry.name), *entry.attr});
-            cookie = entry.cookie;
-            return true;
-          });
+      auto listed = fs_.Readdir(kRoot, directory, cookie, true, [&](const fs::DirEntry& entry) {
+        entries.push_back({std::string(entry.name), *entry.attr});
+        cookie = entry.cookie;
+        return true;
+      });
       if (!Good(listed, path, "readdir") || listed->eof) break;
     }
     for (const Found& entry : entries) {
@@ -254,8 +254,7 @@ class Reader {
       if (!into.names.emplace(child, entry.attr.ino).second) errors_ += child + ": listed twice\n";
       all_.insert(entry.attr.ino);
       if (!into.objects.contains(entry.attr.ino)) ReadObject(entry.attr, child, into);
-      if (entry.attr.type == fs::FileType::kDirectory)
-        ReadDirectory(entry.attr.ino, child, &into);
+      if (entry.attr.type == fs::FileType::kDirectory) ReadDirectory(entry.attr.ino, child, &into);
     }
   }
 
@@ -314,8 +313,8 @@ Volume ReadVolume(fs::FileSystem& fs, uint64_t inodes_expected, std::string& err
   Reader reader(fs, errors);
   Volume volume = reader.ReadAll();
   if (reader.inodes() != inodes_expected)
-    errors += fmt::format("{} inodes are counted, {} have names\n", inodes_expected,
-                          reader.inodes());
+    errors +=
+        fmt::format("{} inodes are counted, {} have names\n", inodes_expected, reader.inodes());
   return volume;
 }
 

@@ -17,8 +17,9 @@ class FaultTest : public PowerTest, public ::testing::WithParamInterface<Fault> 
  protected:
   void SetUp() override {
     rng_.seed(FromEnvironment("PRISM_CRASH_SEED", 3));
-    Script make = {{"", {{.kind = OpKind::kVolumeCreate, .path = "a"},
-                         {.kind = OpKind::kVolumeCreate, .path = "b"}}}};
+    Script make = {{"",
+                    {{.kind = OpKind::kVolumeCreate, .path = "a"},
+                     {.kind = OpKind::kVolumeCreate, .path = "b"}}}};
     made_ = Record("run", Path("template"), {}, make);
     ASSERT_TRUE(made_.run.good()) << made_.run.Describe();
     ScriptOptions options;
@@ -40,16 +41,15 @@ class FaultTest : public PowerTest, public ::testing::WithParamInterface<Fault> 
                         GetParam().how);
     Session session = Record("run", Path("store"), {{"a", {}}, {"b", {}}}, script_);
     if (!std::filesystem::exists(Path("fired"))) return false;
-    std::string trace = fmt::format("PRISM_SHIM_FAIL=\"{}\" ({})", fail_,
-                                    ReadWholeFile(Path("fired")));
+    std::string trace =
+        fmt::format("PRISM_SHIM_FAIL=\"{}\" ({})", fail_, ReadWholeFile(Path("fired")));
     fail_.clear();
     // Closing is no promise when the disk fails meanwhile.
     std::erase_if(session.run.events,
                   [](const Event& event) { return event.kind == Event::Kind::kClosed; });
     CheckEnding(session.run, trace);
     Judge(Path("store"), session, session.run.events, trace);
-    if (std::string_view(GetParam().call_class) == "sync")
-      LosePowerAfter(disk, session, trace);
+    if (std::string_view(GetParam().call_class) == "sync") LosePowerAfter(disk, session, trace);
     return true;
   }
 

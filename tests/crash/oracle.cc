@@ -234,8 +234,8 @@ void Oracle::CheckVolume(const std::string& name, const Expected& expected, cons
       }
     }
     if (!problem.empty())
-      problems_.push_back(fmt::format("volume {}: nobody touched {}, but: {}", name, realm,
-                                      problem));
+      problems_.push_back(
+          fmt::format("volume {}: nobody touched {}, but: {}", name, realm, problem));
   }
 }
 
@@ -316,7 +316,8 @@ std::string Oracle::CheckData(uint32_t thread, const Window& window,
     if (n == window.max) break;
     ObjectId changed = realm.Apply(script_[thread].ops[n]);
     if (changed != 0)
-      history[changed] += fmt::format("\n    changed by {}: {}", n, Describe(script_[thread].ops[n]));
+      history[changed] +=
+          fmt::format("\n    changed by {}: {}", n, Describe(script_[thread].ops[n]));
     auto checker = checkers.find(changed);
     if (checker != checkers.end() && checker->second.started())
       checker->second.Offer(realm.objects.at(changed).content);

@@ -30,15 +30,15 @@ class Oracle {
   uint64_t acknowledged() const { return acknowledged_; }  // operations that had to survive
 
  private:
-  struct Window {  // of one thread's operations
+  struct Window {               // of one thread's operations
     uint32_t metadata_min = 0;  // so many have survived at least
     uint32_t data_min = 0;      // of all its files
     uint32_t max = 0;
     bool counts_fsyncs = false;  // single files may be ahead of data_min
   };
   struct Expected {
-    std::string origin;            // of `initial`; empty: created new
-    std::vector<Window> windows;   // by thread; empty: nobody worked in it
+    std::string origin;           // of `initial`; empty: created new
+    std::vector<Window> windows;  // by thread; empty: nobody worked in it
   };
   using Volumes = std::map<std::string, Expected>;
 

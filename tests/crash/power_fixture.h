@@ -61,8 +61,9 @@ class PowerTest : public ::testing::Test {
   // The two processes of a store's first minutes: one makes it, one works in it.
   void RecordStore(uint64_t seed, uint32_t ops) {
     rng_.seed(seed);
-    Script make = {{"", {{.kind = OpKind::kVolumeCreate, .path = "a"},
-                         {.kind = OpKind::kVolumeCreate, .path = "b"}}}};
+    Script make = {{"",
+                    {{.kind = OpKind::kVolumeCreate, .path = "a"},
+                     {.kind = OpKind::kVolumeCreate, .path = "b"}}}};
     made_ = Record("run", Path("store"), {}, make);
     ASSERT_TRUE(made_.run.good()) << made_.run.Describe();
     Store store = {{"a", {}}, {"b", {}}};
@@ -153,7 +154,7 @@ class PowerTest : public ::testing::Test {
 
   TemporaryFolder folder_;
   std::mt19937_64 rng_;
-  std::string lie_;   // what the shim lies about, and what it fails: tests/crash/power_log.h
+  std::string lie_;  // what the shim lies about, and what it fails: tests/crash/power_log.h
   std::string fail_;
   Session made_, worked_;
   std::vector<std::string> problems_;

@@ -155,8 +155,8 @@ void PowerDisk::ApplyChange(const Change& change, Content& content) {
     case PowerRecord::Kind::kTruncate:
       return content.Truncate(change.offset);
     case PowerRecord::Kind::kZero:
-      return content.Zero(change.offset,
-                          std::min(change.offset + change.length, content.size()), false);
+      return content.Zero(change.offset, std::min(change.offset + change.length, content.size()),
+                          false);
     case PowerRecord::Kind::kGrow:
       return content.Truncate(std::max(content.size(), change.offset));
     default:
@@ -220,7 +220,9 @@ void PowerDisk::WriteDirectory(const Node& node, const std::string& path, Loss l
   std::filesystem::create_directories(path);
   auto names = node.synced_names;
   size_t count = node.name_changes.size();
-  size_t kept = loss == Loss::kEverything ? 0 : loss == Loss::kNothing ? count : rng() % (count + 1);
+  size_t kept = loss == Loss::kEverything ? 0
+                : loss == Loss::kNothing  ? count
+                                          : rng() % (count + 1);
   for (size_t i = 0; i < kept; ++i) {
     const NameChange& change = node.name_changes[i];
     if (!change.removed.empty()) names.erase(change.removed);

@@ -72,7 +72,8 @@ TEST_P(LyingDiskTest, IsCaught) {
   if (!problems_.empty()) fmt::print("after {} images: {:.300}\n", images_, problems_.front());
 }
 
-INSTANTIATE_TEST_SUITE_P(Parts, LyingDiskTest, ::testing::Values("/journal/", "/segments/", "/db/"));
+INSTANTIATE_TEST_SUITE_P(Parts, LyingDiskTest,
+                         ::testing::Values("/journal/", "/segments/", "/db/"));
 
 }  // namespace
 }  // namespace prism::crash

@@ -69,86 +69,112 @@ void Realm::Move(const std::string& from, const std::string& to) {
 }
 
 ObjectId Realm::Apply(const Op& op) {
-  Object* object = Find(op.path);
-  ObjectId id = object == nullptr ? 0 : names.at(op.path);
   switch (op.kind) {
     case OpKind::kCreate:
     case OpKind::kMkdir:
     case OpKind::kSymlink:
-    case OpKind::kFifo: {
-      Object made;
-      made.type = op.kind == OpKind::kCreate    ? fs::FileType::kRegular
-                  : op.kind == OpKind::kMkdir   ? fs::FileType::kDirectory
-                  : op.kind == OpKind::kSymlink ? fs::FileType::kSymlink
-                                                : fs::FileType::kFifo;
-      made.mode = op.mode;
-      if (op.kind == OpKind::kSymlink) made.target = op.other;
-      if (op.length > 0) made.content.Write(0, Payload(op.tag, op.length));
-      id = next_object++;
-      objects[id] = std::move(made);
-      AddName(op.path, id);
-      return op.kind == OpKind::kCreate ? id : 0;
-    }
+    case OpKind::kFifo:
+      return Create(op);
     case OpKind::kWrite:
     case OpKind::kWriteSync:
-      object->content.Write(op.offset, Payload(op.tag, op.length));
-      object->mtime.reset();
-      return id;
     case OpKind::kTruncate:
-      object->content.Truncate(op.offset);
-      object->mtime.reset();
-      return id;
     case OpKind::kPunch:
-    case OpKind::kZeroRange: {
-      bool grow = op.kind == OpKind::kZeroRange;
-      uint64_t end = op.offset + op.length;
-      object->content.Zero(op.offset, grow ? end : std::min(end, object->content.size()), grow);
-      object->mtime.reset();
-      return id;
-    }
-    case OpKind::kCopyRange: {
-      Object* target = Find(op.other);
-      target->content.Write(op.tag, object->content.Read(op.offset, op.length));
-      target->mtime.reset();
-      return names.at(op.other);
-    }
-    case OpKind::kRename: {
-      auto replaced = names.find(op.other);
-      if (replaced != names.end() && replaced->second == id) return 0;  // links of one file: POSIX
-      if (replaced != names.end()) RemoveName(op.other);
-      Move(op.path, op.other);
+    case OpKind::kZeroRange:
+    case OpKind::kCopyRange:
+      return ChangeData(op);
+    case OpKind::kSetMode:
+    case OpKind::kSetOwner:
+    case OpKind::kSetMtime:
+    case OpKind::kSetXattr:
+    case OpKind::kRemoveXattr:
+      ChangeAttributes(op, *Find(op.path));
       return 0;
+    default:
+      ChangeNames(op);
+      return 0;
+  }
+}
+
+ObjectId Realm::Create(const Op& op) {
+  Object made;
+  made.type = op.kind == OpKind::kCreate    ? fs::FileType::kRegular
+              : op.kind == OpKind::kMkdir   ? fs::FileType::kDirectory
+              : op.kind == OpKind::kSymlink ? fs::FileType::kSymlink
+                                            : fs::FileType::kFifo;
+  made.mode = op.mode;
+  if (op.kind == OpKind::kSymlink) made.target = op.other;
+  if (op.length > 0) made.content.Write(0, Payload(op.tag, op.length));
+  ObjectId id = next_object++;
+  objects[id] = std::move(made);
+  AddName(op.path, id);
+  return op.kind == OpKind::kCreate ? id : 0;
+}
+
+ObjectId Realm::ChangeData(const Op& op) {
+  const std::string& path = op.kind == OpKind::kCopyRange ? op.other : op.path;
+  Object& object = *Find(path);
+  Content& content = object.content;
+  const uint64_t end = op.offset + op.length;
+  object.mtime.reset();
+  switch (op.kind) {
+    case OpKind::kTruncate:
+      content.Truncate(op.offset);
+      break;
+    case OpKind::kPunch:
+      content.Zero(op.offset, std::min(end, content.size()), false);
+      break;
+    case OpKind::kZeroRange:
+      content.Zero(op.offset, end, true);
+      break;
+    case OpKind::kCopyRange:
+      content.Write(op.tag, Find(op.path)->content.Read(op.offset, op.length));
+      break;
+    default:
+      content.Write(op.offset, Payload(op.tag, op.length));
+  }
+  return names.at(path);
+}
+
+void Realm::ChangeNames(const Op& op) {
+  switch (op.kind) {
+    case OpKind::kRename: {
+      ObjectId id = names.at(op.path);
+      auto replaced = names.find(op.other);
+      if (replaced != names.end() && replaced->second == id) return;  // links of one file: POSIX
+      if (replaced != names.end()) RemoveName(op.other);
+      return Move(op.path, op.other);
     }
     case OpKind::kExchange:
       Move(op.path, op.path + "#");
       Move(op.other, op.path);
-      Move(op.path + "#", op.other);
-      return 0;
+      return Move(op.path + "#", op.other);
     case OpKind::kLink:
-      AddName(op.other, id);
-      return 0;
+      return AddName(op.other, names.at(op.path));
     case OpKind::kUnlink:
     case OpKind::kRmdir:
-      RemoveName(op.path);
-      return 0;
-    case OpKind::kSetMode:
-      object->mode = op.mode;
-      return 0;
-    case OpKind::kSetOwner:
-      object->uid = static_cast<uint32_t>(op.offset);
-      object->gid = static_cast<uint32_t>(op.length);
-      return 0;
-    case OpKind::kSetMtime:
-      object->mtime = fs::Timespec{static_cast<int64_t>(op.offset), op.mode};
-      return 0;
-    case OpKind::kSetXattr:
-      object->xattrs[op.other] = Payload(op.tag, op.length);
-      return 0;
-    case OpKind::kRemoveXattr:
-      object->xattrs.erase(op.other);
-      return 0;
+      return RemoveName(op.path);
     default:
-      return 0;
+      return;
+  }
+}
+
+void Realm::ChangeAttributes(const Op& op, Object& object) {
+  switch (op.kind) {
+    case OpKind::kSetMode:
+      object.mode = op.mode;
+      return;
+    case OpKind::kSetOwner:
+      object.uid = static_cast<uint32_t>(op.offset);
+      object.gid = static_cast<uint32_t>(op.length);
+      return;
+    case OpKind::kSetMtime:
+      object.mtime = fs::Timespec{static_cast<int64_t>(op.offset), op.mode};
+      return;
+    case OpKind::kSetXattr:
+      object.xattrs[op.other] = Payload(op.tag, op.length);
+      return;
+    default:
+      object.xattrs.erase(op.other);
   }
 }
 
@@ -191,8 +217,8 @@ std::string CompareMetadata(const Realm& expected, const Realm& found) {
       if (!expected.names.contains(path)) return path + " should not be there";
   }
   for (const auto& [path, id] : expected.names) {
-    std::string difference = CompareObject(expected.objects.at(id),
-                                           found.objects.at(to_found.at(id)), nlink.at(id));
+    std::string difference =
+        CompareObject(expected.objects.at(id), found.objects.at(to_found.at(id)), nlink.at(id));
     if (!difference.empty()) return path + ": " + difference;
   }
   return {};

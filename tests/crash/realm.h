@@ -23,9 +23,9 @@ struct Object {
   uint32_t mode = 0;
   uint32_t uid = 0;
   uint32_t gid = 0;
-  uint32_t nlink = 0;                // filled in where it was found; counted where it is expected
-  std::optional<fs::Timespec> mtime; // absent: anything, because only the server's clock knows it
-  std::string target;                // of a symlink
+  uint32_t nlink = 0;                 // filled in where it was found; counted where it is expected
+  std::optional<fs::Timespec> mtime;  // absent: anything, because only the server's clock knows it
+  std::string target;                 // of a symlink
   std::map<std::string, std::string> xattrs;
   Content content;
 };
@@ -42,6 +42,10 @@ struct Realm {
   bool IsEmptyDirectory(const std::string& path) const;
 
  private:
+  ObjectId Create(const Op& op);
+  ObjectId ChangeData(const Op& op);
+  void ChangeNames(const Op& op);
+  static void ChangeAttributes(const Op& op, Object& object);
   void AddName(const std::string& path, ObjectId id);
   void RemoveName(const std::string& path);
   void Move(const std::string& from, const std::string& to);

@@ -67,8 +67,7 @@ void ScriptMaker::Step() {
   if (dice < 62) return StepData(file);
   if (dice < 72) return StepAttributes(Random(3) == 0 ? Pick(IsAny) : file);
   if (dice < 80) return ReplaceAfterFsync();
-  if (dice < 97)
-    return Emit({.kind = OpKind::kFsync, .path = Random(6) == 0 ? Pick(IsAny) : file});
+  if (dice < 97) return Emit({.kind = OpKind::kFsync, .path = Random(6) == 0 ? Pick(IsAny) : file});
   if (dice < 99) return Emit({.kind = OpKind::kSync});
   Emit({.kind = OpKind::kPause, .length = Random(20)});
 }
@@ -91,11 +90,8 @@ void ScriptMaker::StepNames(uint32_t dice) {
       case 3:
         return Emit({.kind = OpKind::kFifo, .path = name, .mode = mode});
       default:
-        return Emit({.kind = OpKind::kCreate,
-                     .path = name,
-                     .length = length,
-                     .tag = Tag(),
-                     .mode = mode});
+        return Emit(
+            {.kind = OpKind::kCreate, .path = name, .length = length, .tag = Tag(), .mode = mode});
     }
   }
   if (dice % 10 < 7) return RenameSomething(static_cast<uint32_t>(Random(4)));
@@ -270,8 +266,7 @@ Script MakeScript(const Store& store, const ScriptOptions& options) {
     script.push_back({volume->first, maker.Make()});
     busy.insert(volume->first);
   }
-  if (options.volume_ops > 0)
-    script.push_back({"", MakeVolumeOps(store, busy, options, rng)});
+  if (options.volume_ops > 0) script.push_back({"", MakeVolumeOps(store, busy, options, rng)});
   return script;
 }
 

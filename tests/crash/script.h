@@ -13,12 +13,12 @@ namespace prism::crash {
 
 struct ScriptOptions {
   uint64_t seed = 1;
-  uint32_t threads = 4;          // beside the one that works on volumes
+  uint32_t threads = 4;  // beside the one that works on volumes
   uint32_t ops_per_thread = 400;
-  uint32_t volume_ops = 12;      // 0: no thread for volumes
+  uint32_t volume_ops = 12;  // 0: no thread for volumes
   uint64_t file_bytes_max = 1u << 20;
   uint32_t volumes_max = 6;
-  bool sparse_giants = true;     // writes at terabytes
+  bool sparse_giants = true;  // writes at terabytes
 };
 
 // One script for all threads. Each thread works in the directory "t<number>" of one volume of

@@ -136,8 +136,8 @@ std::string ReadWholeFile(const std::string& path) {
 }
 
 std::string WorkerResult::Describe() const {
-  return fmt::format("exit code {}, signal {}, {} events{}\n{}{}", exit_code, signal,
-                     events.size(), killed ? ", killed" : "", errors, log);
+  return fmt::format("exit code {}, signal {}, {} events{}\n{}{}", exit_code, signal, events.size(),
+                     killed ? ", killed" : "", errors, log);
 }
 
 WorkerResult RunWorker(const WorkerOptions& options) {

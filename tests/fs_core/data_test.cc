@@ -1,5 +1,6 @@
 // Bodies of files: what is stored how, and that reading never sees the difference.
 #include <random>
+#include <utility>
 
 #include "fs/core/block_composer.h"
 #include "fs/core/file_limits.h"
@@ -90,8 +91,8 @@ TEST_F(DataTest, SmallOverwritesArePiecesUntilThereAreTooMany) {
 TEST_F(DataTest, SizeAndDataAppearTogether) {
   const InodeId ino = Make("f");
   // After each commit: what a crash would leave must not show a byte that was not written.
-  std::string text = Pattern(40 * kBlockSize + 777, 6);
-  bool checked = false;
+  std::string text = Pattern((kFlushBlocksMax + 40) * kBlockSize + 777, 6);
+  int checked = 0;
   volume_->after_commit = [&](const FakeVolume& volume) {
     EXPECT_EQ(Verify(volume, std::nullopt), "");
     std::string value = volume.items().at(cow::MakeKey(cow::ItemType::kInode, ino));
@@ -99,25 +100,42 @@ TEST_F(DataTest, SizeAndDataAppearTogether) {
     const uint64_t blocks = (size + kBlockSize - 1) / kBlockSize;
     for (uint64_t block = 0; block < blocks; ++block)
       EXPECT_TRUE(volume.items().contains(cow::MakeKey(cow::ItemType::kExtent, ino, block)));
-    checked = true;
+    ++checked;
   };
   Write(ino, 0, text);
-  EXPECT_FALSE(checked);
+  EXPECT_EQ(checked, 0);
   EXPECT_EQ(Stat(ino).size, text.size());
   Flush();
-  EXPECT_TRUE(checked);
+  EXPECT_EQ(checked, 2) << "in two transactions";
   volume_->after_commit = nullptr;
   EXPECT_EQ(ReadAll(ino), text);
 }
 
-TEST_F(DataTest, LargeFlushGoesInSeveralTransactions) {
-  const InodeId ino = Make("f");
-  const std::string text = Pattern((kFlushBlocksMax + 40) * kBlockSize, 7);
-  Write(ino, 0, text);
-  const int before = volume_->commits;
-  Flush();
-  EXPECT_EQ(volume_->commits - before, 2);
-  EXPECT_EQ(ReadAll(ino), text);
+// Writes and reads in the middle of a flush, which then succeeds or not.
+TEST_F(DataTest, WritesDuringAFlushAreKept) {
+  for (bool fails : {false, true}) {
+    const InodeId ino = Make("f");
+    std::string text = Pattern(2 * kBlockSize, 7 + fails);
+    Write(ino, 0, text);
+    bool once = true;
+    store_.on_put = [&] {
+      if (!std::exchange(once, false)) return;
+      Write(ino, 100, "middle");
+      Write(ino, 2 * kBlockSize, "end");
+      EXPECT_EQ(Read(ino, 90, 20), text.substr(90, 10) + "middle" + text.substr(106, 4));
+    };
+    volume_->fail_commits = fails ? 1 : 0;
+    EXPECT_EQ(core_->Flush().has_value(), !fails);
+    store_.on_put = nullptr;
+    text.replace(100, 6, "middle");
+    text += "end";
+    EXPECT_EQ(ReadAll(ino), text);
+    EXPECT_GT(core_->dirty_bytes(), 0u);
+    Flush();
+    EXPECT_EQ(ReadAll(ino), text);
+    EXPECT_EQ(core_->dirty_bytes(), 0u);
+    Remove("f");
+  }
 }
 
 TEST_F(DataTest, TruncationHidesWhatWasThere) {

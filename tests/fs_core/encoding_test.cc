@@ -15,10 +15,21 @@ namespace {
 
 TEST(InodeRecordTest, RoundTripAndDamage) {
   InodeRecord record;
-  record.attr = {.ino = 77, .type = FileType::kRegular, .mode = 06751, .nlink = 3, .uid = 1000,
-                 .gid = 4294967294u, .size = 1ull << 59, .used_bytes = 12345, .rdev_major = 8,
-                 .rdev_minor = 17, .atime = {-5, 999999999}, .mtime = {1, 2}, .ctime = {3, 4},
-                 .btime = {5, 6}, .change = 1ull << 60};
+  record.attr = {.ino = 77,
+                 .type = FileType::kRegular,
+                 .mode = 06751,
+                 .nlink = 3,
+                 .uid = 1000,
+                 .gid = 4294967294u,
+                 .size = 1ull << 59,
+                 .used_bytes = 12345,
+                 .rdev_major = 8,
+                 .rdev_minor = 17,
+                 .atime = {-5, 999999999},
+                 .mtime = {1, 2},
+                 .ctime = {3, 4},
+                 .btime = {5, 6},
+                 .change = 1ull << 60};
   record.stored_size = record.attr.size;
   record.stored_used = record.attr.used_bytes;
   record.flags = kHasXattrs | kHasVerifier;
@@ -66,7 +77,7 @@ TEST(DirCookieTest, EntriesRoundTrip) {
 }
 
 Acl Full() {
-  return {{kAclUserObj, 7, ~0u}, {kAclUser, 6, 10},   {kAclGroupObj, 5, ~0u},
+  return {{kAclUserObj, 7, ~0u}, {kAclUser, 6, 10},  {kAclGroupObj, 5, ~0u},
           {kAclGroup, 4, 20},    {kAclMask, 4, ~0u}, {kAclOther, 0, ~0u}};
 }
 

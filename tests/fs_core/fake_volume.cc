@@ -11,6 +11,7 @@ namespace prism::fs::testing {
 Result<cow::ChunkPin> FakeStore::Put(std::span<const std::byte> data) {
   PRISM_CHECK(!data.empty() && data.size() <= cow::kBlockSize);
   ++puts;
+  if (on_put) on_put();
   if (fail_puts) return Fail(Err::kNoSpace);
   std::string bytes(reinterpret_cast<const char*>(data.data()), data.size());
   std::lock_guard lock(mutex_);

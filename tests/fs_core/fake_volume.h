@@ -36,6 +36,7 @@ class FakeStore : public cow::ChunkStore, public cow::ChunkPin::Owner {
   std::atomic<uint64_t> free_bytes{uint64_t{1} << 40};
   std::atomic<int> puts{0};
   std::atomic<bool> fail_puts{false};
+  std::function<void()> on_put;  // called before each, without a lock
   std::atomic<bool> fail_reads{false};
 
  private:
@@ -88,7 +89,7 @@ class FakeVolume : public cow::VolumeMap {
   Items items_;
   int64_t inodes_ = 0;
   int64_t bytes_ = 0;
-  InodeId next_inode_ = kRootInode;
+  InodeId next_inode_ = kRootInode + 1;
   std::atomic<Lsn> lsn_{0};
   std::atomic<Lsn> durable_{0};
 };

@@ -97,8 +97,8 @@ class FsTest : public ::testing::Test {
     std::string text;
     while (text.size() < length) {
       std::string part(std::min<size_t>(length - text.size(), kIoMax), 'x');
-      auto read = fs_->Read(root_, ino, offset + text.size(),
-                            std::as_writable_bytes(std::span(part)));
+      auto read =
+          fs_->Read(root_, ino, offset + text.size(), std::as_writable_bytes(std::span(part)));
       EXPECT_TRUE(read) << (read ? "" : NameOf(read.error()));
       if (!read || read->length == 0) break;
       text += part.substr(0, read->length);

@@ -135,8 +135,7 @@ class Checker {
     if ((attr.type == FileType::kSymlink) != seen.symlink.has_value() ||
         (seen.symlink && seen.symlink->size() != attr.size))
       Say("inode {}: symlink", ino);
-    constexpr uint32_t kXattrFlags =
-        kHasXattrs | kHasAccessAcl | kHasDefaultAcl | kHasCapability;
+    constexpr uint32_t kXattrFlags = kHasXattrs | kHasAccessAcl | kHasDefaultAcl | kHasCapability;
     if ((seen.record.flags & kXattrFlags) != seen.xattr_flags ||
         seen.record.xattr_name_bytes != seen.xattr_name_bytes)
       Say("inode {}: flags {:#x}, {} bytes of names; found {:#x}, {}", ino, seen.record.flags,
@@ -152,12 +151,11 @@ class Checker {
     if (record.attr.used_bytes != seen.piece_bytes + inline_bytes)
       Say("inode {}: used {}, found {}", ino, record.attr.used_bytes,
           seen.piece_bytes + inline_bytes);
-    if (seen.inline_data && (seen.end_block > 0 || inline_bytes == 0 ||
-                             inline_bytes > kInlineMax || inline_bytes > record.attr.size))
+    if (seen.inline_data && (seen.end_block > 0 || inline_bytes == 0 || inline_bytes > kInlineMax ||
+                             inline_bytes > record.attr.size))
       Say("inode {}: inline data of {} bytes", ino, inline_bytes);
     if (seen.end_block > 0 && (seen.end_block - 1) * cow::kBlockSize >= record.attr.size)
-      Say("inode {}: a block at {} beyond its size {}", ino, seen.end_block - 1,
-          record.attr.size);
+      Say("inode {}: a block at {} beyond its size {}", ino, seen.end_block - 1, record.attr.size);
   }
 
   const FakeVolume& volume_;

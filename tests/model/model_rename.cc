@@ -51,14 +51,13 @@ Result<fs::RemoveResult> ModelFileSystem::Rmdir(const fs::Caller& caller, InodeI
   return Remove(caller, dir, name, true);
 }
 
-// True for a directory and itself as well.
+// True for a directory and itself as well. One that was removed is inside of nothing.
 bool ModelFileSystem::IsInside(const Node& inner, const Node& outer) {
+  if (inner.nlink == 0) return false;
   const Node* node = &inner;
   while (node->ino != outer.ino) {
     if (node->ino == kRootInode) return false;
-    auto parent = volume_->nodes.find(node->parent);
-    if (parent == volume_->nodes.end()) return false;  // `inner` was removed, and its parent too
-    node = &parent->second;
+    node = &volume_->nodes.at(node->parent);
   }
   return true;
 }
@@ -88,7 +87,9 @@ Result<fs::RenameResult> ModelFileSystem::Rename(const fs::Caller& caller, Inode
                                                  std::string_view to_name, uint32_t flags) {
   std::lock_guard lock(world_->mutex);
   bool exchange = flags == fs::kRenameExchange;
+  for (std::string_view name : {from_name, to_name}) PRISM_TRY(fs::CheckName(name));
   if (flags > fs::kRenameExchange) return Fail(Err::kInvalid);
+  for (InodeId dir : {from_dir, to_dir}) PRISM_TRY(FindDirectory(dir));
   PRISM_ASSIGN(Entry from, FindEntry(caller, from_dir, from_name));
   PRISM_ASSIGN(Entry to, FindEntry(caller, to_dir, to_name));
   if (from.node == nullptr) return Fail(Err::kNoEntry);

@@ -4,7 +4,8 @@
 //
 // What is compared how:
 //   inode numbers   by a table that grows with every file made; they need not be equal
-//   times           exactly where they were set, otherwise both must be the clock's
+//   times           exactly where they were set, otherwise both must be the clock's;
+//                   atime by Getattr alone, and only where no reading came since it was set
 //   change numbers  they grow together
 //   used_bytes      content that is not all zeros uses something; what was never written nothing,
 //                   once everything is written back; files in the statistics the same in the end

@@ -184,7 +184,8 @@ TEST_F(CoherenceTest, AStormOfChangesEndsInAgreement) {
     }
     for (int i = 0; i < kNames; ++i) {
       std::string name = std::to_string(i);
-      if (result.count(name) == 0 && Stat(root + "/" + name).st_ino != 0) result[name] = "only stat";
+      if (result.count(name) == 0 && Stat(root + "/" + name).st_ino != 0)
+        result[name] = "only stat";
     }
     return result;
   };

@@ -181,8 +181,7 @@ TEST_F(DataTest, SharedMapsWriteThroughToTheFileSystem) {
   WriteFile(Path("f"), std::string(10000, 'a'));
   EXPECT_EQ(ReadFile(Path("f", 1)).size(), 10000u);
   int fd = Open("f", O_RDWR);
-  char* map =
-      static_cast<char*>(mmap(nullptr, 10000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  char* map = static_cast<char*>(mmap(nullptr, 10000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
   ASSERT_NE(map, MAP_FAILED);
   EXPECT_EQ(map[9999], 'a');
   map[5000] = 'B';
@@ -404,17 +403,20 @@ TEST_F(DataTest, ATemporaryFileWithoutNameIsNotSupported) {
 TEST_F(DataTest, LocksWorkWithinTheMount) {
   WriteFile(Path("f"), "x");
   int fd = Open("f", O_RDWR);
-  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1, .l_pid = 0};
+  struct flock lock = {
+      .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1, .l_pid = 0};
   ASSERT_EQ(fcntl(fd, F_SETLK, &lock), 0);
   std::string path = Path("f");
-  EXPECT_EQ(RunAs(0, 0, [&] {
+  EXPECT_EQ(
+      RunAs(0, 0,
+            [&] {
               int other = open(path.c_str(), O_RDWR);
               struct flock mine = {
                   .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1, .l_pid = 0};
               if (fcntl(other, F_SETLK, &mine) == 0) return 1;
               return errno == EAGAIN || errno == EACCES ? 0 : 2;
             }),
-            0);
+      0);
   close(fd);
 }
 

@@ -16,9 +16,10 @@ class InvalidatorTest : public ::testing::Test {
   InvalidatorHooks Hooks() {
     return {.drop_inode = [this](InodeId ino) { Say("inode " + std::to_string(ino)); },
             .drop_attributes = [this](InodeId ino) { Say("attributes " + std::to_string(ino)); },
-            .drop_entry = [this](InodeId dir, const std::string& name) {
-              Say("entry " + std::to_string(dir) + " " + name);
-            },
+            .drop_entry =
+                [this](InodeId dir, const std::string& name) {
+                  Say("entry " + std::to_string(dir) + " " + name);
+                },
             .drop_all_entries = [this] { Say("all entries"); },
             .wait_quiescent =
                 [this] {

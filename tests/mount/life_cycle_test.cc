@@ -39,8 +39,9 @@ class LifeCycleTest : public ::testing::Test {
   }
   // Starts a background mount of the model; the exit status of the command.
   int Start(const std::string& more = "", std::string* output = nullptr) {
-    return Shell(std::string(MOUNT_MODEL) + " --background --log " + log_ + " " + directory_ + " " +
-                     more, output);
+    return Shell(
+        std::string(MOUNT_MODEL) + " --background --log " + log_ + " " + directory_ + " " + more,
+        output);
   }
   pid_t ServerPid() {
     auto mount = FindMount(directory_);
@@ -154,8 +155,8 @@ TEST_F(LifeCycleTest, TheServersDeathEndsItWithAClearError) {
 
 TEST_F(LifeCycleTest, InTheForegroundTheStatusTells) {
   std::string output;
-  EXPECT_EQ(Shell(std::string(MOUNT_MODEL) + " --foreground --die-after 200 " + directory_, &output),
-            1);
+  EXPECT_EQ(
+      Shell(std::string(MOUNT_MODEL) + " --foreground --die-after 200 " + directory_, &output), 1);
   EXPECT_NE(output.find("lost the server"), std::string::npos);
   EXPECT_FALSE(IsMounted());
   std::thread unmounter([&] {
@@ -164,6 +165,21 @@ TEST_F(LifeCycleTest, InTheForegroundTheStatusTells) {
   });
   EXPECT_EQ(Shell(std::string(MOUNT_MODEL) + " --foreground " + directory_), 0);
   unmounter.join();
+}
+
+TEST_F(LifeCycleTest, AMountThatCoversItIsLeftAlone) {
+  ASSERT_EQ(Start("--die-after 400"), 0);
+  auto process = ServingProcess::Find((*FindMount(directory_))->device);
+  ASSERT_TRUE(process);
+  ASSERT_EQ(::mount("cover", directory_.c_str(), "tmpfs", 0, nullptr), 0);
+  auto unmounted = Unmount(directory_, 1000);
+  ASSERT_FALSE(unmounted);
+  EXPECT_NE(unmounted.error().message.find("not a Prism mount"), std::string::npos);
+  EXPECT_TRUE(process->WaitGone(10000));
+  EXPECT_EQ((*FindMount(directory_))->type, "tmpfs");
+  ASSERT_EQ(umount(directory_.c_str()), 0);
+  auto dead = Unmount(directory_, 1000);
+  EXPECT_TRUE(dead) << dead.error().message;
 }
 
 }  // namespace

@@ -46,8 +46,7 @@ int MountOne(const mount::MountOptions& options, int die_after_ms) {
       options,
       [&](mount::DisconnectHandler on_disconnect) -> Outcome<std::shared_ptr<fs::FileSystem>> {
         host = std::make_unique<model::ModelHost>();
-        if (auto made = host->Create("base", false); !made)
-          return tl::unexpected(made.error());
+        if (auto made = host->Create("base", false); !made) return tl::unexpected(made.error());
         if (die_after_ms >= 0)
           std::thread([=] {
             std::this_thread::sleep_for(std::chrono::milliseconds(die_after_ms));

@@ -170,8 +170,9 @@ TEST_F(NameTest, ListingsAreWholeAndTyped) {
     inodes[entry->d_name] = entry->d_ino;
   }
   closedir(dir);
-  EXPECT_EQ(types, (std::map<std::string, int>{
-                       {".", DT_DIR}, {"..", DT_DIR}, {"l", DT_LNK}, {"s", DT_DIR}, {"f", DT_REG}}));
+  EXPECT_EQ(types,
+            (std::map<std::string, int>{
+                {".", DT_DIR}, {"..", DT_DIR}, {"l", DT_LNK}, {"s", DT_DIR}, {"f", DT_REG}}));
   EXPECT_EQ(inodes["."], Stat("d").st_ino);
   EXPECT_EQ(inodes[".."], Stat("").st_ino);
   EXPECT_EQ(inodes["f"], Stat("d/f").st_ino);
@@ -272,7 +273,8 @@ TEST_F(NameTest, ForgottenInodesLeaveTheTable) {
   for (int i = 0; i < 300; ++i) Touch("d/" + std::to_string(i));
   EXPECT_GE(session().known_inodes(), 300u);
   for (int i = 0; i < 300; ++i) unlink(Path("d/" + std::to_string(i)).c_str());
-  EXPECT_TRUE(Eventually([&] { return session().known_inodes() < 10; })) << session().known_inodes();
+  EXPECT_TRUE(Eventually([&] { return session().known_inodes() < 10; }))
+      << session().known_inodes();
   EXPECT_TRUE(Eventually([&] { return file_system().released().size() == 300; }));
   EXPECT_EQ(file_system().Calls("ReleaseFailed"), 0u);
 }

@@ -32,10 +32,12 @@ class PermissionTest : public MountTest {
 TEST_F(PermissionTest, ModeBitsAndStickyDirectories) {
   WriteFile(Path("secret"), "x");
   ASSERT_EQ(chmod(Path("secret").c_str(), 0600), 0);
-  EXPECT_EQ(RunAs(kUser, kUser, [&] { return open(Path("secret").c_str(), O_RDONLY) < 0 ? errno : 0; }),
-            EACCES);
-  EXPECT_EQ(RunAs(kUser, kUser, [&] { return chmod(Path("secret").c_str(), 0666) < 0 ? errno : 0; }),
-            EPERM);
+  EXPECT_EQ(
+      RunAs(kUser, kUser, [&] { return open(Path("secret").c_str(), O_RDONLY) < 0 ? errno : 0; }),
+      EACCES);
+  EXPECT_EQ(
+      RunAs(kUser, kUser, [&] { return chmod(Path("secret").c_str(), 0666) < 0 ? errno : 0; }),
+      EPERM);
   ASSERT_EQ(mkdir(Path("tmp").c_str(), 0), 0);
   ASSERT_EQ(chmod(Path("tmp").c_str(), 01777), 0);
   WriteFile(Path("tmp/roots"), "x");

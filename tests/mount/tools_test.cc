@@ -26,11 +26,14 @@ class ToolsTest : public MountTest {
   }
   void ExpectSame(const std::string& left, const std::string& right) {
     std::string output;
-    ASSERT_EQ(Shell("rsync -aHAXn --delete --itemize-changes " + left + "/ " + right + "/", &output),
-              0);
+    ASSERT_EQ(
+        Shell("rsync -aHAXn --delete --itemize-changes " + left + "/ " + right + "/", &output), 0);
     EXPECT_EQ(output, "");
-    ASSERT_EQ(Shell("diff -r --no-dereference -x fifo -x char -x block -x socket " + left + " " +
-                        right, &output), 0) << output;
+    ASSERT_EQ(
+        Shell("diff -r --no-dereference -x fifo -x char -x block -x socket " + left + " " + right,
+              &output),
+        0)
+        << output;
   }
 };
 
@@ -51,8 +54,9 @@ TEST_F(ToolsTest, RsyncKeepsEverything) {
 
 TEST_F(ToolsTest, TarThereAndBackKeepsEverything) {
   MakeTree("tree");
-  ASSERT_EQ(Shell("cd " + Path("") + " && tar --xattrs --xattrs-include='*' --acls -S -cf t.tar -C " +
-                  Path("tree") + " --exclude=socket . && mkdir copy && tar --xattrs "
+  ASSERT_EQ(Shell("cd " + Path("") +
+                  " && tar --xattrs --xattrs-include='*' --acls -S -cf t.tar -C " + Path("tree") +
+                  " --exclude=socket . && mkdir copy && tar --xattrs "
                   "--xattrs-include='*' --acls -xpf t.tar -C copy && rm tree/socket"),
             0);
   ASSERT_EQ(Shell("touch -r " + Path("tree") + " " + Path("copy")), 0);
@@ -84,18 +88,20 @@ TEST_F(ToolsTest, ParallelStormsOfSmallFiles) {
       for p in $pids; do wait $p || exit $?; done; test "$(ls w* | grep -c f)" = 400)sh"),
             0);
   ASSERT_EQ(Shell("rm -r " + Path("w?")), 0);
-  EXPECT_TRUE(Eventually([&] { return session().known_inodes() == 0; })) << session().known_inodes();
+  EXPECT_TRUE(Eventually([&] { return session().known_inodes() == 0; }))
+      << session().known_inodes();
 }
 
 TEST_F(ToolsTest, ProgramsRunFromTheMount) {
-  ASSERT_EQ(Shell("cp /bin/ls /usr/bin/python3 " + Path("") + " && " + Path("ls") + " / >/dev/null && " +
-                  Path("python3") + " -c 'print(1)' >/dev/null"),
+  ASSERT_EQ(Shell("cp /bin/ls /usr/bin/python3 " + Path("") + " && " + Path("ls") +
+                  " / >/dev/null && " + Path("python3") + " -c 'print(1)' >/dev/null"),
             0);
   // A running program may not be written.
   ASSERT_EQ(Shell("cp /bin/sleep " + Path("sleep")), 0);
   std::string output;
   EXPECT_EQ(Shell(Path("sleep") + " 1 & sleep 0.2; (echo x >>" + Path("sleep") +
-                  ") 2>&1 | grep -q 'Text file busy'", &output),
+                      ") 2>&1 | grep -q 'Text file busy'",
+                  &output),
             0);
 }
 
@@ -113,7 +119,8 @@ for mode in ("delete", "wal"):
     db = sqlite3.connect(mode + ".db")
     assert db.execute("select count(*) from t").fetchone()[0] == 1000
     assert db.execute("pragma integrity_check").fetchone()[0] == "ok"
-    db.close()')sh"), 0);
+    db.close()')sh"),
+            0);
 }
 
 }  // namespace

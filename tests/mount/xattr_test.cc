@@ -73,8 +73,8 @@ TEST_F(XattrTest, TrustedNamesAreForRoot) {
   ASSERT_EQ(setxattr(path_.c_str(), "trusted.t", "1", 1, 0), 0);
   ASSERT_EQ(setxattr(path_.c_str(), "user.u", "1", 1, 0), 0);
   EXPECT_EQ(listxattr(path_.c_str(), nullptr, 0), 17);
-  EXPECT_EQ(RunAs(1000, 1000, [&] { return static_cast<int>(listxattr(path_.c_str(), nullptr, 0)); }),
-            7);
+  EXPECT_EQ(
+      RunAs(1000, 1000, [&] { return static_cast<int>(listxattr(path_.c_str(), nullptr, 0)); }), 7);
 }
 
 TEST_F(XattrTest, FileCapabilitiesAreKeptAndLostOnWrite) {
