@@ -22,8 +22,7 @@ enum class ItemType : uint8_t {  // on disk: never renumber
   kInlineData = 5,               // lo 0. The whole body of a small file
   kSymlink = 6,                  // lo 0. The target
   // inode = child; lo = 0 of a directory, else a hash of the name's place. One per name of the
-  // child,
-  // its value: (directory, cookie).
+  // child, its value: (directory, cookie).
   kParent = 7,
   kOrphan = 8,  // inode = one without links that is still held or still being freed
 };
