@@ -21,7 +21,10 @@ enum class ItemType : uint8_t {  // on disk: never renumber
   kXattr = 4,                    // lo = hash of the name | slot
   kInlineData = 5,               // lo 0. The whole body of a small file
   kSymlink = 6,                  // lo 0. The target
-  kParent = 7,  // inode = child, lo = ordinal. One per name of the child: (directory, cookie)
+  // inode = child; lo = 0 of a directory, else a hash of the name's place. One per name of the
+  // child,
+  // its value: (directory, cookie).
+  kParent = 7,
   kOrphan = 8,  // inode = one without links that is still held or still being freed
 };
 

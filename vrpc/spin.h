@@ -102,8 +102,9 @@ class SpinBudget {
 };
 
 // Rations tries that may be in vain: after a miss the next one is skipped, after another the next
-// three, then seven, up to kSkipsMax; a hit allows all again. Threads may share one: what they lose
-// to races is a try more or less.
+// three, then seven, up to kSkipsMax. A hit allows the next try; but only a long row of hits makes
+// the misses before them forgotten, so that lucky tries among vain ones change little. Threads may
+// share one: what they lose to races is a try more or less.
 class Backoff {
  public:
   bool Allow() {
@@ -112,20 +113,26 @@ class Backoff {
     skips_.store(skips - 1, std::memory_order_relaxed);
     return false;
   }
-  void Hit() { Set(0); }
-  void Miss() { Set(std::min(2 * length_.load(std::memory_order_relaxed) + 1, kSkipsMax)); }
+  void Hit() {
+    if (length_.load(std::memory_order_relaxed) == 0) return;
+    uint32_t hits = hits_.load(std::memory_order_relaxed) + 1;
+    hits_.store(hits, std::memory_order_relaxed);
+    if (hits >= kHitsToForget) length_.store(0, std::memory_order_relaxed);
+  }
+  void Miss() {
+    uint32_t length = std::min(2 * length_.load(std::memory_order_relaxed) + 1, kSkipsMax);
+    length_.store(length, std::memory_order_relaxed);
+    skips_.store(length, std::memory_order_relaxed);
+    hits_.store(0, std::memory_order_relaxed);
+  }
 
  private:
   static constexpr uint32_t kSkipsMax = 511;
-
-  void Set(uint32_t length) {
-    if (length_.load(std::memory_order_relaxed) == length && length == 0) return;
-    length_.store(length, std::memory_order_relaxed);
-    skips_.store(length, std::memory_order_relaxed);
-  }
+  static constexpr uint32_t kHitsToForget = 128;
 
   std::atomic<uint32_t> skips_ = 0;   // left
   std::atomic<uint32_t> length_ = 0;  // of the latest row of skips
+  std::atomic<uint32_t> hits_ = 0;    // since the latest miss
 };
 
 }  // namespace prism::vrpc

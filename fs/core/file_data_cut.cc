@@ -20,6 +20,12 @@ void Touch(Attr& attr) {
   ++attr.change;
 }
 
+bool HasUnsavedBelow(const BlockMap& blocks, uint64_t offset) {
+  if (blocks.empty()) return false;
+  const auto& [number, block] = *blocks.begin();
+  return !block->empty() && number * kBlockSize + block->ranges().front().begin < offset;
+}
+
 }  // namespace
 
 // The new form of a block of which only a part is cut.
@@ -252,7 +258,9 @@ Result<Change> FileData::ShrinkLocked(FileState& state, const InodeRecord& old, 
     transaction->AddUsage(0, -static_cast<int64_t>(used));
     PRISM_TRY(PutEdge(*transaction, record, edge));
   }
-  record.stored_size = std::min(record.stored_size, size);
+  // Without unsaved bytes below it the size is stored at once: nothing else would bring it there.
+  record.stored_size =
+      HasUnsavedBelow(state.active, size) ? std::min(record.stored_size, size) : size;
   record.attr.size = size;
   Touch(record.attr);
   PRISM_TRY(edit(*transaction, record));
@@ -296,7 +304,7 @@ Status FileData::CommitShrink(FileState& state, cow::WriteTransaction& transacti
     if (last.empty()) state.active.erase(state.active.rbegin()->first);
   }
   state.unsaved_bytes = 0;
-  uint64_t memory = 0;
+  uint64_t memory = kStateBytes;
   for (const auto& [number, block] : state.active) {
     state.unsaved_bytes += block->ValidBytes();
     memory += block->MemoryBytes();

@@ -7,10 +7,6 @@ namespace {
 
 using cow::kBlockSize;
 
-bool Fits(uint64_t offset, uint64_t length) {
-  return offset <= kFileSizeMax && length <= kFileSizeMax - offset;
-}
-
 }  // namespace
 
 void FileData::DropActive(FileState& state) {
@@ -89,7 +85,6 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, bool append,
     }
     result.offset = append ? record.attr.size : offset;
     if (data.empty()) return result;
-    if (!append && !Fits(offset, data.size())) return Fail(Err::kTooLarge);
     StatePtr state;
     std::unique_lock<std::shared_mutex> data_lock;
     for (;;) {
@@ -105,7 +100,7 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, bool append,
       offset = record.attr.size;
     }
     result.offset = offset;
-    if (!Fits(offset, data.size())) return Fail(Err::kTooLarge);
+    if (!FitsInFile(offset, data.size())) return Fail(Err::kTooLarge);
     if (state->active.empty()) state->dirty_since = std::chrono::steady_clock::now();
     CopyIn(*state, offset, data, ragged);
     auto change = NoteWritten(*state, offset + data.size(), data.size());

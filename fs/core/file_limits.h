@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "fs/contract/limits.h"
+
 namespace prism::fs {
 
 // A file of at most this many bytes is one kInlineData item.
@@ -18,5 +20,9 @@ inline constexpr size_t kItemsPerStep = 1000;
 // More separate ranges than this in one block are flushed at once, so that a client that writes
 // every other byte does not make lists of them.
 inline constexpr size_t kRangesMax = 256;
+
+inline bool FitsInFile(uint64_t offset, uint64_t length) {
+  return offset <= kFileSizeMax && length <= kFileSizeMax - offset;
+}
 
 }  // namespace prism::fs

@@ -50,6 +50,9 @@ std::shared_ptr<FileState> FileTable::FindOrMake(InodeId ino) {
   auto& state = shard.states[ino];
   if (state == nullptr) {
     state = std::make_shared<FileState>(ino);
+    state->charged = kStateBytes;
+    bytes_.fetch_add(kStateBytes, std::memory_order_relaxed);
+    budget_.Charge(kStateBytes);
     count_.fetch_add(1, std::memory_order_release);
   }
   return state;

@@ -40,7 +40,7 @@ struct FileState {
   BlockMap active;              // newest
   BlockMap flushing;            // being saved: changed by the holder of flush_lock alone
   bool dead = false;            // no longer in the table: look again. Set under both locks
-  uint64_t charged = 0;         // what this state's blocks have charged to the budget
+  uint64_t charged = 0;         // what this state has charged to the budget
 
   mutable std::mutex attr_lock;  // a leaf; of what follows. Changed only under a view of the volume
   bool has_size = false;
@@ -54,6 +54,9 @@ struct FileState {
   // Lays the waiting attributes over a stored record.
   void Overlay(InodeRecord& record) const;
 };
+
+// What a state charges beside its blocks.
+inline constexpr uint64_t kStateBytes = 512;
 
 // The states of one volume. THREADS: any.
 class FileTable {
@@ -70,7 +73,7 @@ class FileTable {
   // Those that became dirty at or before `time`.
   std::vector<std::shared_ptr<FileState>> DirtyBefore(std::chrono::steady_clock::time_point time);
 
-  // Sets what `state` charges to what its blocks occupy. REQUIRES: data_lock exclusively.
+  // Changes what `state` charges to the budget. REQUIRES: data_lock exclusively.
   void Charge(FileState& state, int64_t change);
   // For the volume's totals. REQUIRES: not state.attr_lock.
   void ExpectUsed(FileState& state, uint64_t bytes);

@@ -1,5 +1,6 @@
 // Read, Write, Fallocate, Seek and CopyRange: what works on the bodies of regular files.
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "fs/core/directory_attr.h"
@@ -30,22 +31,28 @@ Result<WriteResult> VolumeFs::Write(const Caller& caller, const WriteArgs& args)
   PRISM_TRY(Writable());
   if (args.data.size() > kIoMax) return Fail(Err::kInvalid);
   bool has_privileges = false;
-  const bool kills = Kills(caller, args.kill_privileges);
+  const bool kills = Kills(caller, args.kill_privileges) && !args.data.empty();
   auto check = [&](const cow::ReadView& view, const InodeRecord& record) -> Status {
+    has_privileges = false;
     PRISM_TRY(RequireBody(view, caller, record, kMayWrite));
+    const uint64_t offset = args.append ? record.attr.size : args.offset;
+    if (!args.data.empty() && !FitsInFile(offset, args.data.size())) return Fail(Err::kTooLarge);
     has_privileges = kills && HasPrivileges(record);
     if (has_privileges) return Fail(Err::kAgain);
     return {};
   };
   auto written = impl_.data.Write(args.ino, args.offset, args.append, args.data, check);
+  std::optional<Attr> before;
   while (!written && has_privileges) {
     // They go before the first byte of new content comes.
     SetAttr kill;
     kill.kill_privileges = true;
-    PRISM_TRY(Setattr(Caller{}, args.ino, kill));
+    PRISM_ASSIGN(const Change killed, Setattr(Caller{}, args.ino, kill));
+    if (!before) before = killed.before;
     written = impl_.data.Write(args.ino, args.offset, args.append, args.data, check);
   }
   PRISM_TRY(written);
+  if (before) written->change.before = *before;
   impl_.clients.TellInode(id_, args.ino);
   if (args.stability == Stability::kUnstable) return written;
   PRISM_TRY(impl_.data.Flush(args.ino));

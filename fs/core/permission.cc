@@ -20,6 +20,19 @@ uint32_t GrantedByMode(const Caller& caller, const Attr& attr) {
   return attr.mode & 7;
 }
 
+bool AsksAcl(const Caller& caller, const InodeRecord& record) {
+  return (record.flags & kHasAccessAcl) != 0 && caller.uid != record.attr.uid;
+}
+
+Result<Acl> LoadAccessAcl(const cow::ReadView& view, const HashKey& key,
+                          const InodeRecord& record) {
+  PRISM_ASSIGN(const auto value, LoadXattr(view, key, record, kAccessAclName));
+  auto acl = value ? ParseAcl(*value) : Result<Acl>(Fail(Err::kCorrupt));
+  if (acl && !acl->empty()) return acl;
+  spdlog::error("inode {}: its stored access control list does not decode", record.attr.ino);
+  return Fail(Err::kCorrupt);
+}
+
 }  // namespace
 
 bool IsMember(const Caller& caller, uint32_t gid) { return InGroup(SubjectOf(caller), gid); }
@@ -32,17 +45,11 @@ Result<uint32_t> GrantedAccess(const cow::ReadView& view, const HashKey& key, co
     const bool executable = attr.type == FileType::kDirectory || (attr.mode & 0111) != 0;
     return executable ? mask : mask & ~uint32_t{kMayExecute};
   }
-  if ((record.flags & kHasAccessAcl) == 0 || caller.uid == attr.uid)
-    return GrantedByMode(caller, attr) & mask;
-  PRISM_ASSIGN(const auto value, LoadXattr(view, key, record, kAccessAclName));
-  auto acl = value ? ParseAcl(*value) : Result<Acl>(Fail(Err::kCorrupt));
-  if (!acl || acl->empty()) {
-    spdlog::error("inode {}: its stored access control list does not decode", attr.ino);
-    return Fail(Err::kCorrupt);
-  }
+  if (!AsksAcl(caller, record)) return GrantedByMode(caller, attr) & mask;
+  PRISM_ASSIGN(const Acl acl, LoadAccessAcl(view, key, record));
   uint32_t granted = 0;
   for (uint32_t bit : {kMayRead, kMayWrite, kMayExecute})
-    if ((mask & bit) != 0 && AclGrants(*acl, SubjectOf(caller), attr.uid, attr.gid, bit))
+    if ((mask & bit) != 0 && AclGrants(acl, SubjectOf(caller), attr.uid, attr.gid, bit))
       granted |= bit;
   return granted;
 }
@@ -50,6 +57,13 @@ Result<uint32_t> GrantedAccess(const cow::ReadView& view, const HashKey& key, co
 Status RequireAccess(const cow::ReadView& view, const HashKey& key, const Caller& caller,
                      const InodeRecord& record, uint32_t want) {
   if (!caller.check_permission) return {};
+  if (caller.uid != 0 && AsksAcl(caller, record)) {
+    // One entry must grant all of it: what several groups grant does not add up.
+    PRISM_ASSIGN(const Acl acl, LoadAccessAcl(view, key, record));
+    const Attr& attr = record.attr;
+    if (AclGrants(acl, SubjectOf(caller), attr.uid, attr.gid, want)) return {};
+    return Fail(Err::kAccess);
+  }
   PRISM_ASSIGN(const uint32_t granted, GrantedAccess(view, key, caller, record, want));
   if (granted != want) return Fail(Err::kAccess);
   return {};

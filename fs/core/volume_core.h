@@ -87,7 +87,7 @@ class VolumeCore : public std::enable_shared_from_this<VolumeCore> {
   // A read-only volume has nothing to free.
   Result<bool> ReapOrphans(size_t steps = 8);
 
-  // Of this volume's data alone.
+  // Of this volume's data alone; not 0 while anything of a file waits.
   uint64_t dirty_bytes() const;
 
   struct Impl;  // fs/core/core_impl.h: for this folder only

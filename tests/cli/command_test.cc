@@ -111,7 +111,7 @@ TEST_F(CommandTest, EveryVerbSpeaksJson) {
   LiveServer server(directory_.path());
   MakeTree(3);
   const std::string copy = directory_ / "copy";
-  for (const std::string arguments :
+  for (const std::string& arguments :
        {"import dir:" + tree_ + " base", std::string("create x"), std::string("clone base y z"),
         std::string("list"), std::string("show y"), std::string("rename y w"),
         "export base dir:" + copy, "export base tar:" + directory_ / "base.tar",

@@ -13,6 +13,10 @@ struct Fault {
   const char* how;
 };
 
+void PrintTo(const Fault& fault, std::ostream* out) {
+  *out << fault.call_class << " " << fault.error_number << " " << fault.how;
+}
+
 class FaultTest : public PowerTest, public ::testing::WithParamInterface<Fault> {
  protected:
   void SetUp() override {

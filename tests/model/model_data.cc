@@ -113,6 +113,7 @@ Result<uint64_t> ModelFileSystem::CopyRange(const fs::Caller& caller, InodeId fr
                                             uint64_t from_offset, InodeId to_ino,
                                             uint64_t to_offset, uint64_t length) {
   std::lock_guard lock(world_->mutex);
+  for (InodeId ino : {from_ino, to_ino}) PRISM_TRY(Find(ino));
   PRISM_ASSIGN(Node * from, FindRegular(from_ino));
   PRISM_ASSIGN(Node * to, FindRegular(to_ino));
   PRISM_TRY(CheckData(caller, *from, kMayRead));

@@ -8,8 +8,8 @@ namespace prism::model {
 Result<ModelFileSystem::Entry> ModelFileSystem::FindEntry(const fs::Caller& caller, InodeId dir,
                                                           std::string_view name) {
   Entry entry;
-  PRISM_ASSIGN(entry.dir, FindDirectory(dir));
   PRISM_TRY(fs::CheckName(name));
+  PRISM_ASSIGN(entry.dir, FindDirectory(dir));
   PRISM_TRY(Check(caller, *entry.dir, kMayExecute));
   auto found = entry.dir->entries.find(std::string(name));
   if (found == entry.dir->entries.end()) return entry;

@@ -51,14 +51,13 @@ Result<fs::RemoveResult> ModelFileSystem::Rmdir(const fs::Caller& caller, InodeI
   return Remove(caller, dir, name, true);
 }
 
-// True for a directory and itself as well.
+// True for a directory and itself as well. One that was removed is inside of nothing.
 bool ModelFileSystem::IsInside(const Node& inner, const Node& outer) {
+  if (inner.nlink == 0) return false;
   const Node* node = &inner;
   while (node->ino != outer.ino) {
     if (node->ino == kRootInode) return false;
-    auto parent = volume_->nodes.find(node->parent);
-    if (parent == volume_->nodes.end()) return false;  // `inner` was removed, and its parent too
-    node = &parent->second;
+    node = &volume_->nodes.at(node->parent);
   }
   return true;
 }
@@ -96,7 +95,6 @@ Result<fs::RenameResult> ModelFileSystem::Rename(const fs::Caller& caller, Inode
   if (from.node == nullptr) return Fail(Err::kNoEntry);
   if (to.node != nullptr && flags == fs::kRenameNoReplace) return Fail(Err::kExists);
   if (to.node == nullptr && exchange) return Fail(Err::kNoEntry);
-  if (to.dir->nlink == 0) return Fail(Err::kNoEntry);
   if (from.node->is_directory() && IsInside(*to.dir, *from.node)) return Fail(Err::kInvalid);
   if (to.node != nullptr && to.node->is_directory() && IsInside(*from.dir, *to.node))
     return Fail(exchange ? Err::kInvalid : Err::kNotEmpty);

@@ -9,9 +9,9 @@ constexpr std::string_view kAccessAcl = "system.posix_acl_access";
 constexpr std::string_view kDefaultAcl = "system.posix_acl_default";
 
 Status SetAcl(Node& node, std::string_view name, std::string_view value) {
-  PRISM_ASSIGN(Acl acl, DecodeAcl(value));
   if (node.type == fs::FileType::kSymlink)
-    return acl.empty() ? Status() : Status(Fail(Err::kNotSupported));
+    return value.empty() ? Status() : Status(Fail(Err::kNotSupported));
+  PRISM_ASSIGN(Acl acl, DecodeAcl(value));
   if (name == kDefaultAcl) {
     if (!node.is_directory() && !acl.empty()) return Fail(Err::kAccess);
     node.default_acl = acl;

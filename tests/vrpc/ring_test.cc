@@ -152,8 +152,12 @@ TEST(SpinTest, MissesAreRationedAndAHitFrees) {
     while (!backoff.Allow()) ++skipped;
   }
   EXPECT_EQ(skipped, 1 + 3 + 7 + 15);
-  backoff.Hit();
-  EXPECT_TRUE(backoff.Allow());
+  for (int hit = 0; hit < 200; ++hit) {
+    EXPECT_TRUE(backoff.Allow());
+    backoff.Hit();
+  }
+  backoff.Miss();
+  EXPECT_FALSE(backoff.Allow());  // one skip, as at first
   EXPECT_TRUE(backoff.Allow());
 }
 
