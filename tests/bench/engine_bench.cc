@@ -230,6 +230,26 @@ Cost MeasureUnlink(EngineBench& bench, uint64_t files, int runs) {
   return cost;
 }
 
+Cost MeasureRename(EngineBench& bench, uint64_t files, int runs) {
+  Cost cost;
+  std::shared_ptr<fs::FileSystem> volume = bench.NewVolume();
+  SmallTree tree = MakeSmallTree(*volume, files, 64);
+  for (int run = 0; run < runs; ++run) {
+    bench.Settle();
+    Stopwatch watch;
+    for (uint64_t i = 0; i < files; ++i) {
+      InodeId dir = tree.dirs[i / kFilesPerDir];
+      std::string from = SmallTree::FileName(i) + std::string(static_cast<size_t>(run), 'x');
+      std::string to = from + 'x';
+      Must(volume->Rename({}, dir, from, dir, to, fs::kRenameNone), "rename");
+    }
+    cost.wall_us.Add(watch.WallUs() / static_cast<double>(files));
+    bench.Settle();
+    cost.cpu_us.Add(watch.ProcessUs() / static_cast<double>(files));
+  }
+  return cost;
+}
+
 Cost MeasureSyncCreate(EngineBench& bench, int threads, uint64_t each, int runs) {
   Cost cost;
   for (int run = 0; run < runs; ++run) {
@@ -262,6 +282,7 @@ void ReportChanges(EngineBench& bench) {
   MeasureCreate(bench, files, 0, options.runs).Report("create, unsynced");
   MeasureCreate(bench, files, 1024, options.runs).Report("create with 1 KiB, unsynced");
   MeasureCreate(bench, files, 8192, options.runs).Report("create with 8 KiB, unsynced");
+  MeasureRename(bench, files, options.runs).Report("rename, unsynced");
   MeasureUnlink(bench, files, options.runs).Report("unlink and release, unsynced");
   MeasureSyncCreate(bench, 1, 300, options.runs).Report("create + fsync, 1 thread");
   MeasureSyncCreate(bench, 16, 60, options.runs).Report("create + fsync, 16 threads");
