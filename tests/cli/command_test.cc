@@ -153,9 +153,10 @@ TEST_F(CommandTest, AFailedImportLeavesNoVolume) {
 
 TEST_F(CommandTest, AnImportThatIsKilledLeavesNoVolume) {
   LiveServer server(directory_.path());
-  // A pipe that never ends: the import is under way until it is killed.
+  // A pipe that never ends, and no end of the archive in it: under way until it is killed.
+  MakeTree(50);
   ShellResult killed =
-      Shell("(tar -cf - /usr/bin 2>/dev/null; sleep 3) | timeout -s KILL 2 " +
+      Shell("(tar -C " + tree_ + " -cf - . | head -c 4096; sleep 3) | timeout -s KILL 2 " +
             server.Command("import -q tar:- v") + " & sleep 1; " + server.Command("list"));
   EXPECT_TRUE(Has(killed.output, "v (importing)")) << killed.output;
   for (int i = 0; i < 500 && !server.Names().empty(); ++i)
