@@ -2,6 +2,7 @@
 #include <sys/sysmacros.h>
 
 #include <cerrno>
+#include <string_view>
 
 #include "fs/mount/fuse_ops.h"
 #include "fs/mount/fuse_reply.h"
@@ -35,7 +36,16 @@ bool TypeOf(mode_t mode, fs::FileType& type) {
   }
 }
 
+// The inode of a file handle that the kernel does not have in memory: it asks so for files too
+// (open_by_handle_at, an export by the kernel's NFS server; FUSE_EXPORT_SUPPORT).
+void LookupItself(fuse_req_t req, InodeId ino) {
+  auto attr = ContextOf(req).fs.Getattr(CallerOf(req), ino);
+  if (!attr) return ReplyError(req, attr.error());
+  ReplyEntry(req, *attr);
+}
+
 void Lookup(fuse_req_t req, fuse_ino_t dir, const char* name) {
+  if (std::string_view(name) == ".") return LookupItself(req, dir);
   auto found = ContextOf(req).fs.Lookup(CallerOf(req), dir, name);
   if (found) return ReplyEntry(req, found->attr);
   if (found.error() == Err::kNoEntry) return ReplyNoEntry(req);

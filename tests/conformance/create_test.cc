@@ -34,7 +34,9 @@ TEST_F(CreateTest, EveryTypeKeepsItsTypeModeAndOwner) {
     EXPECT_EQ(made.attr, GetAttr(made.attr.ino));
     EXPECT_EQ(made.attr.atime, made.attr.mtime);
     EXPECT_EQ(made.attr.mtime, made.attr.ctime);
-    EXPECT_EQ(made.attr.btime, made.attr.ctime);
+    if (Can(Feature::kBirthTime)) {
+      EXPECT_EQ(made.attr.btime, made.attr.ctime);
+    }
   }
 }
 
@@ -43,7 +45,7 @@ TEST_F(CreateTest, TellsTheParentBeforeAndAfter) {
   fs::EntryResult file = Must(Create(kRootInode, "f"));
   EXPECT_EQ(file.parent.before, before);
   EXPECT_EQ(file.parent.after, GetAttr(kRootInode));
-  EXPECT_GT(file.parent.after.change, before.change);
+  ExpectChanged(file.parent.after, before);
   EXPECT_EQ(file.parent.after.size, 32u);
   EXPECT_EQ(file.parent.after.nlink, 2u);
   EXPECT_GE(file.parent.after.mtime, before.mtime);
@@ -71,8 +73,12 @@ TEST_F(CreateTest, DevicesKeepTheirNumbers) {
 
 TEST_F(CreateTest, OnlyRootMakesDevices) {
   Chmod(kRootInode, 0777);
-  EXPECT_EQ(ErrOf(Create(kRootInode, "c", FileType::kCharDevice, 0600, User(5))), Err::kPerm);
-  EXPECT_EQ(ErrOf(Create(kRootInode, "b", FileType::kBlockDevice, 0600, User(5))), Err::kPerm);
+  for (FileType type : {FileType::kCharDevice, FileType::kBlockDevice}) {
+    CreateArgs args = Args("device", type);
+    args.rdev_major = 1;  // 0:0 is no device to Linux, but a whiteout
+    args.rdev_minor = 3;
+    EXPECT_EQ(ErrOf(fs_->Create(User(5), args)), Err::kPerm);
+  }
   EXPECT_EQ(ErrOf(Create(kRootInode, "p", FileType::kFifo, 0600, User(5))), Err::kOk);
   EXPECT_EQ(ErrOf(Create(kRootInode, "s", FileType::kSocket, 0600, User(5))), Err::kOk);
   EXPECT_EQ(ErrOf(Create(kRootInode, "c", FileType::kCharDevice, 0600, kRoot)), Err::kOk);
@@ -81,9 +87,8 @@ TEST_F(CreateTest, OnlyRootMakesDevices) {
 TEST_F(CreateTest, SymlinksKeepTheirTargetUpTo4095Bytes) {
   for (size_t length : {size_t{1}, size_t{60}, size_t{4095}}) {
     std::string target = Pattern(length);
-    CreateArgs args = Args("l" + std::to_string(length), FileType::kSymlink);
-    std::string name(args.name);
-    args.name = name;
+    std::string name = "l" + std::to_string(length);
+    CreateArgs args = Args(name, FileType::kSymlink);
     args.symlink_target = target;
     Attr attr = Must(fs_->Create(kKernel, args)).attr;
     EXPECT_EQ(attr.size, length);
@@ -92,12 +97,18 @@ TEST_F(CreateTest, SymlinksKeepTheirTargetUpTo4095Bytes) {
   }
 }
 
-TEST_F(CreateTest, SymlinkTargetsOfWrongLengthOrWithNulAreRefused) {
+TEST_F(CreateTest, TooLongSymlinkTargetsAreRefused) {
   CreateArgs args = Args("l", FileType::kSymlink);
-  EXPECT_EQ(ErrOf(fs_->Create(kKernel, args)), Err::kInvalid);
   std::string too_long(4096, 't');
   args.symlink_target = too_long;
   EXPECT_EQ(ErrOf(fs_->Create(kKernel, args)), Err::kNameTooLong);
+  EXPECT_FALSE(Exists(kRootInode, "l"));
+}
+
+TEST_F(CreateTest, EmptySymlinkTargetsAndThoseWithNulAreRefused) {
+  NEEDS(kAnyName);
+  CreateArgs args = Args("l", FileType::kSymlink);
+  EXPECT_EQ(ErrOf(fs_->Create(kKernel, args)), Err::kInvalid);
   args.symlink_target = std::string_view("a\0b", 3);
   EXPECT_EQ(ErrOf(fs_->Create(kKernel, args)), Err::kInvalid);
   EXPECT_FALSE(Exists(kRootInode, "l"));
@@ -149,6 +160,7 @@ TEST_F(CreateTest, UncheckedCreatesWhatIsNotThere) {
 }
 
 TEST_F(CreateTest, UncheckedRefusesWhatIsNotARegularFile) {
+  NEEDS(kUncheckedErrors);
   MakeDir(kRootInode, "d");
   Must(Create(kRootInode, "l", FileType::kSymlink));
   for (const char* name : {"d", "l"}) {
@@ -159,6 +171,7 @@ TEST_F(CreateTest, UncheckedRefusesWhatIsNotARegularFile) {
 }
 
 TEST_F(CreateTest, VerifiedIsIdempotentForTheSameVerifierOnly) {
+  NEEDS(kVerifier);
   CreateArgs args = Args("f");
   args.exclusivity = fs::Exclusivity::kVerified;
   args.verifier = 0x1122334455667788;
@@ -170,6 +183,7 @@ TEST_F(CreateTest, VerifiedIsIdempotentForTheSameVerifierOnly) {
 }
 
 TEST_F(CreateTest, VerifiedRefusesAFileThatWasMadeOtherwise) {
+  NEEDS(kVerifier);
   MakeFile(kRootInode, "f");
   CreateArgs args = Args("f");
   args.exclusivity = fs::Exclusivity::kVerified;
@@ -214,6 +228,7 @@ TEST_F(CreateTest, InitialDataAndXattrsAreThereAtOnce) {
 }
 
 TEST_F(CreateTest, NothingIsMadeWhenSomeOfTheInitialStateIsRefused) {
+  NEEDS(kCreateInOneStep);
   std::string too_much(fs::kInitialDataMax + 1, 'x');
   CreateArgs args = Args("f");
   args.data = AsBytes(too_much);
@@ -233,6 +248,7 @@ TEST_F(CreateTest, NothingIsMadeWhenSomeOfTheInitialStateIsRefused) {
 }
 
 TEST_F(CreateTest, TypesAndExclusivitiesOutsideTheEnumerationsAreMalformed) {
+  NEEDS(kAnyValue);
   for (uint8_t type : {0, 8, 255}) {
     CreateArgs args = Args("f", static_cast<FileType>(type));
     EXPECT_TRUE(IsMalformed(ErrOf(fs_->Create(kKernel, args))));

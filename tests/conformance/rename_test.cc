@@ -30,7 +30,7 @@ TEST_F(RenameTest, MovesWithinADirectory) {
   EXPECT_EQ(result.from_parent.after, GetAttr(kRootInode));
   EXPECT_EQ(result.to_parent.before, result.from_parent.before);
   EXPECT_EQ(result.to_parent.after, result.from_parent.after);
-  EXPECT_GT(result.from_parent.after.change, parent.change);
+  ExpectChanged(result.from_parent.after, parent);
 }
 
 TEST_F(RenameTest, MovesBetweenDirectories) {

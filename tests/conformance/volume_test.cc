@@ -183,6 +183,7 @@ TEST_F(VolumeTest, ACloneDoesNotHaveTheOrphansOfItsSource) {
 }
 
 TEST_F(VolumeTest, ADestroyedVolumeIsStaleForEveryoneWhoHasIt) {
+  NEEDS(kUncached);
   InodeId ino = MakeFile(kRootInode, "f", "data");
   auto other = driver_->Attach(kVolume);
   Must(driver_->host().Destroy({kVolume}));

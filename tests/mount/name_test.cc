@@ -279,5 +279,30 @@ TEST_F(NameTest, ForgottenInodesLeaveTheTable) {
   EXPECT_EQ(file_system().Calls("ReleaseFailed"), 0u);
 }
 
+// What the kernel's NFS server does with a client's handle, when it has no such inode in memory.
+TEST_F(NameTest, AFileHandleOpensInAMountThatHasNeverSeenTheFile) {
+  AddMount();
+  Touch("file");
+  ASSERT_EQ(mkdir(Path("dir").c_str(), 0755), 0);
+  ASSERT_EQ(symlink("target", Path("link").c_str()), 0);
+  int mount_fd = open(Path("", 1).c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_GE(mount_fd, 0);
+  for (const char* name : {"file", "dir", "link"}) {
+    alignas(file_handle) char buffer[sizeof(file_handle) + MAX_HANDLE_SZ];
+    auto* handle = reinterpret_cast<file_handle*>(buffer);
+    handle->handle_bytes = MAX_HANDLE_SZ;
+    int mount_id = 0;
+    ASSERT_EQ(name_to_handle_at(AT_FDCWD, Path(name).c_str(), handle, &mount_id, 0), 0) << name;
+    int fd = open_by_handle_at(mount_fd, handle, O_PATH | O_NOFOLLOW);
+    EXPECT_GE(fd, 0) << name << ": " << std::strerror(errno);
+    struct stat st = {};
+    EXPECT_EQ(fstat(fd, &st), 0);
+    EXPECT_EQ(st.st_ino, Stat(name).st_ino);
+    EXPECT_EQ(st.st_mode, Stat(name).st_mode);
+    if (fd >= 0) close(fd);
+  }
+  close(mount_fd);
+}
+
 }  // namespace
 }  // namespace prism::mount
