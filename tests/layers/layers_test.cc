@@ -22,7 +22,8 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"fs/core", {"fs/base", "fs/contract", "cow", "clone"}},
     {"vrpc", {"fs/base", "fs/contract"}},
     {"fs/mount", {"fs/base", "fs/contract", "vrpc"}},
-    {"server", {"fs/base", "fs/contract", "fs/core", "vrpc"}},
+    {"server/rpc", {"fs/base"}},
+    {"server", {"fs/base", "fs/contract", "fs/core", "vrpc", "server/rpc"}},
     {"tools/prism", {"fs/base", "fs/contract", "fs/mount", "vrpc"}},
 };
 
