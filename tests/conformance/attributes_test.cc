@@ -36,9 +36,9 @@ TEST_F(AttributesTest, EachFieldChangesAloneWithCtime) {
   after = apply(atime);
   expected.atime = Timespec{1, 2};
   EXPECT_EQ(after, expected);
-  mtime.mtime = Timespec{-3, 4};
+  mtime.mtime = Timespec{Can(Feature::kAnyTime) ? -3 : 3, 4};
   after = apply(mtime);
-  expected.mtime = Timespec{-3, 4};
+  expected.mtime = *mtime.mtime;
   EXPECT_EQ(after, expected);
   mode.mode = 07531;  // last, for a chown may take set-id bits away
   after = apply(mode);
@@ -56,6 +56,7 @@ TEST_F(AttributesTest, NamingNothingChangesNothing) {
 }
 
 TEST_F(AttributesTest, AGuardThatDoesNotMatchChangesNothing) {
+  NEEDS(kGuardedSetattr);
   const InodeId ino = MakeFile(kRootInode, "f", "data");
   const Attr before = GetAttr(ino);
   SetAttr changes;
@@ -71,6 +72,7 @@ TEST_F(AttributesTest, AGuardThatDoesNotMatchChangesNothing) {
 }
 
 TEST_F(AttributesTest, ExtremeTimesAreKept) {
+  NEEDS(kAnyTime);
   InodeId ino = MakeFile(kRootInode, "f");
   for (int64_t sec : {int64_t{-2147483649}, int64_t{-1}, int64_t{0}, int64_t{2147483648},
                       int64_t{4294967296}, int64_t{253402300800}}) {
@@ -173,6 +175,7 @@ TEST_F(AttributesTest, ChmodByAStrangerToTheGroupDropsSetGroupId) {
 }
 
 TEST_F(AttributesTest, KillPrivilegesClearsSetIdBitsAndCapabilities) {
+  NEEDS(kKillPrivileges);
   InodeId ino = MakeFile(kRootInode, "f", "data", 06755);
   // A list of capabilities as Linux wants it (VFS_CAP_REVISION_2): none.
   const std::string capabilities("\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
@@ -188,6 +191,7 @@ TEST_F(AttributesTest, KillPrivilegesClearsSetIdBitsAndCapabilities) {
 }
 
 TEST_F(AttributesTest, KillPrivilegesKeepsSetGroupIdWithoutGroupExecute) {
+  NEEDS(kKillPrivileges);
   InodeId ino = MakeFile(kRootInode, "f", "data", 06745);
   SetAttr changes;
   changes.size = 2;
@@ -197,6 +201,7 @@ TEST_F(AttributesTest, KillPrivilegesKeepsSetGroupIdWithoutGroupExecute) {
 }
 
 TEST_F(AttributesTest, WritesKillPrivilegesWhenAskedTo) {
+  NEEDS(kKillPrivileges);
   InodeId ino = MakeFile(kRootInode, "f", "data", 06755);
   fs::WriteArgs args;
   args.ino = ino;

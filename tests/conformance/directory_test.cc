@@ -117,7 +117,7 @@ TEST_F(DirectoryTest, NotEndedWhenTheVisitorRefusedTheLastEntry) {
 TEST_F(DirectoryTest, AfterTheLastCookieThereIsNothing) {
   Fill(kRootInode, 10);
   bool eof = false;
-  if (Can(Feature::kAnyNumber)) {
+  if (Can(Feature::kAnyCookie)) {
     EXPECT_TRUE(Take(kRootInode, ~uint64_t{0}, 10, &eof).empty());
     EXPECT_TRUE(eof);
   }

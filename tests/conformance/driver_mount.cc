@@ -95,7 +95,7 @@ class MountDriver : public Driver {
         directory_.Path("mount-" + std::to_string(++mounts_)), directory_.Path("lane"), volume);
     return {client, &client->file_system()};
   }
-  bool Can(Feature) const override { return false; }
+  bool Can(Feature feature) const override;
 
  private:
   test::TempDir directory_;
@@ -103,6 +103,25 @@ class MountDriver : public Driver {
   std::unique_ptr<vrpc::Server> server_;
   int mounts_ = 0;
 };
+
+bool MountDriver::Can(Feature feature) const {
+  switch (feature) {
+    case Feature::kAnyTime:
+    case Feature::kAppend:
+    case Feature::kInodeByNumber:
+    case Feature::kKillPrivileges:
+    case Feature::kLongTargets:
+    case Feature::kManyGroups:
+    case Feature::kOrphans:
+    case Feature::kRangeOps:
+    case Feature::kRenameFlags:
+    case Feature::kUncheckedCallers:
+    case Feature::kXattrs:
+      return true;
+    default:
+      return false;
+  }
+}
 
 }  // namespace
 

@@ -45,10 +45,11 @@ class NfsDriver : public Driver {
 
 bool NfsDriver::Can(Feature feature) const {
   switch (feature) {
-    case Feature::kAnyNumber:
+    case Feature::kAnyOffset:
     case Feature::kBoundedIo:
     case Feature::kDataOfAnyType:
     case Feature::kDataWithoutOpen:
+    case Feature::kGuardedSetattr:
     case Feature::kSymlinkMode:
     case Feature::kUncached:
     case Feature::kUncheckedErrors:

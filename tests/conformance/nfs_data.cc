@@ -34,7 +34,7 @@ Result<fs::StatfsResult> NfsFileSystem::Statfs(const Caller& caller) {
   FSSTAT3args args = {.fsroot = HandleOf(handles_.at(kRootInode))};
   Err err = Err::kOk;
   fs::StatfsResult result;
-  PRISM_TRY(Ask<FSSTAT3args, FSSTAT3res>(caller, rpc_nfs3_fsstat_async, args, [&](auto& results) {
+  PRISM_TRY(Ask<FSSTAT3res>(caller, rpc_nfs3_fsstat_async, args, [&](auto& results) {
     err = ErrOfStatus(results.status);
     if (err != Err::kOk) return;
     const FSSTAT3resok& ok = results.FSSTAT3res_u.resok;
@@ -53,11 +53,10 @@ Result<Attr> NfsFileSystem::Getattr(const Caller& caller, InodeId ino) {
   GETATTR3args args = {.object = HandleOf(handle)};
   Err err = Err::kOk;
   Attr attr;
-  PRISM_TRY(Ask<GETATTR3args, GETATTR3res>(
-      caller, rpc_nfs3_getattr_async, args, [&](GETATTR3res& results) {
-        err = ErrOfStatus(results.status);
-        if (err == Err::kOk) attr = AttrFrom(results.GETATTR3res_u.resok.obj_attributes);
-      }));
+  PRISM_TRY(Ask<GETATTR3res>(caller, rpc_nfs3_getattr_async, args, [&](GETATTR3res& results) {
+    err = ErrOfStatus(results.status);
+    if (err == Err::kOk) attr = AttrFrom(results.GETATTR3res_u.resok.obj_attributes);
+  }));
   if (err != Err::kOk) return Fail(err);
   return attr;
 }
@@ -74,11 +73,10 @@ Result<fs::Change> NfsFileSystem::Setattr(const Caller& caller, InodeId ino,
   }
   Err err = Err::kOk;
   fs::Change change;
-  PRISM_TRY(
-      Ask<SETATTR3args, SETATTR3res>(caller, rpc_nfs3_setattr_async, args, [&](auto& results) {
-        err = ErrOfStatus(results.status);
-        if (err == Err::kOk) change = ChangeFrom(results.SETATTR3res_u.resok.obj_wcc, before);
-      }));
+  PRISM_TRY(Ask<SETATTR3res>(caller, rpc_nfs3_setattr_async, args, [&](auto& results) {
+    err = ErrOfStatus(results.status);
+    if (err == Err::kOk) change = ChangeFrom(results.SETATTR3res_u.resok.obj_wcc, before);
+  }));
   if (err != Err::kOk) return Fail(err);
   return change;
 }
@@ -87,15 +85,14 @@ Result<uint32_t> NfsFileSystem::Access(const Caller& caller, InodeId ino, uint32
   PRISM_ASSIGN(const std::string handle, Handle(ino));
   PRISM_ASSIGN(const Attr attr, Getattr(Caller{}, ino));
   const u_int write = kAccessModify | kAccessExtend;
-  const u_int execute =
-      attr.type == fs::FileType::kDirectory ? kAccessLookup : kAccessExecute;
+  const u_int execute = attr.type == fs::FileType::kDirectory ? kAccessLookup : kAccessExecute;
   ACCESS3args args = {.object = HandleOf(handle), .access = 0};
   if (mask & kRead) args.access |= kAccessRead;
   if (mask & kWrite) args.access |= write;
   if (mask & kExecute) args.access |= execute;
   Err err = Err::kOk;
   uint32_t granted = 0;
-  PRISM_TRY(Ask<ACCESS3args, ACCESS3res>(caller, rpc_nfs3_access_async, args, [&](auto& results) {
+  PRISM_TRY(Ask<ACCESS3res>(caller, rpc_nfs3_access_async, args, [&](auto& results) {
     err = ErrOfStatus(results.status);
     if (err != Err::kOk) return;
     const u_int access = results.ACCESS3res_u.resok.access;
@@ -113,11 +110,10 @@ Result<std::string> NfsFileSystem::Readlink(const Caller& caller, InodeId ino) {
   READLINK3args args = {.symlink = HandleOf(handle)};
   Err err = Err::kOk;
   std::string target;
-  PRISM_TRY(
-      Ask<READLINK3args, READLINK3res>(caller, rpc_nfs3_readlink_async, args, [&](auto& results) {
-        err = ErrOfStatus(results.status);
-        if (err == Err::kOk) target = results.READLINK3res_u.resok.data;
-      }));
+  PRISM_TRY(Ask<READLINK3res>(caller, rpc_nfs3_readlink_async, args, [&](auto& results) {
+    err = ErrOfStatus(results.status);
+    if (err == Err::kOk) target = results.READLINK3res_u.resok.data;
+  }));
   if (err != Err::kOk) return Fail(err);
   return target;
 }
@@ -125,12 +121,11 @@ Result<std::string> NfsFileSystem::Readlink(const Caller& caller, InodeId ino) {
 Result<fs::ReadResult> NfsFileSystem::Read(const Caller& caller, InodeId ino, uint64_t offset,
                                            std::span<std::byte> buffer) {
   PRISM_ASSIGN(const std::string handle, Handle(ino));
-  READ3args args = {.file = HandleOf(handle),
-                    .offset = offset,
-                    .count = static_cast<count3>(buffer.size())};
+  READ3args args = {
+      .file = HandleOf(handle), .offset = offset, .count = static_cast<count3>(buffer.size())};
   Err err = Err::kOk;
   fs::ReadResult result;
-  PRISM_TRY(Ask<READ3args, READ3res>(caller, rpc_nfs3_read_async, args, [&](READ3res& results) {
+  PRISM_TRY(Ask<READ3res>(caller, rpc_nfs3_read_async, args, [&](READ3res& results) {
     err = ErrOfStatus(results.status);
     if (err != Err::kOk) return;
     const READ3resok& ok = results.READ3res_u.resok;
@@ -161,7 +156,7 @@ Result<fs::WriteResult> NfsFileSystem::Write(const Caller& caller, const fs::Wri
   Err err = Err::kOk;
   fs::WriteResult result;
   result.offset = args.offset;
-  PRISM_TRY(Ask<WRITE3args, WRITE3res>(caller, rpc_nfs3_write_async, write, [&](auto& results) {
+  PRISM_TRY(Ask<WRITE3res>(caller, rpc_nfs3_write_async, write, [&](auto& results) {
     err = ErrOfStatus(results.status);
     if (err != Err::kOk) return;
     const WRITE3resok& ok = results.WRITE3res_u.resok;
@@ -180,8 +175,8 @@ Status NfsFileSystem::Fsync(const Caller& caller, InodeId ino, bool) {
   if (before.type != fs::FileType::kRegular) return {};
   COMMIT3args args = {.file = HandleOf(handle), .offset = 0, .count = 0};
   Err err = Err::kOk;
-  PRISM_TRY(Ask<COMMIT3args, COMMIT3res>(caller, rpc_nfs3_commit_async, args,
-                                         [&](auto& results) { err = ErrOfStatus(results.status); }));
+  PRISM_TRY(Ask<COMMIT3res>(caller, rpc_nfs3_commit_async, args,
+                            [&](auto& results) { err = ErrOfStatus(results.status); }));
   if (err != Err::kOk) return Fail(err);
   return {};
 }

@@ -98,10 +98,10 @@ class NfsFileSystem final : public fs::FileSystem {
   };
 
   // One call as this caller. kDisconnected, kTimedOut, kProtocol: of the RPC itself.
-  template <typename Arguments, typename Results>
+  template <typename Results, typename Arguments>
   Status Ask(const fs::Caller& caller, int (*start)(rpc_context*, rpc_cb, Arguments*, void*),
              Arguments& arguments, FunctionRef<void(Results&)> take) {
-    client_->Become({caller.uid, caller.gid, caller.groups});
+    client_->Become({.uid = caller.uid, .gid = caller.gid, .groups = caller.groups});
     auto outcome = client_->CallWith<Arguments, Results>(start, arguments, take);
     if (!outcome) return Fail(outcome.error().code);
     return {};

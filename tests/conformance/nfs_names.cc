@@ -41,15 +41,14 @@ Result<fs::EntryResult> NfsFileSystem::Lookup(const Caller& caller, InodeId dir,
   Err err = Err::kOk;
   fs::EntryResult result;
   std::string found;
-  PRISM_TRY(Ask<LOOKUP3args, LOOKUP3res>(
-      caller, rpc_nfs3_lookup_async, args, [&](LOOKUP3res& results) {
-        err = ErrOfStatus(results.status);
-        if (err != Err::kOk) return;
-        const LOOKUP3resok& ok = results.LOOKUP3res_u.resok;
-        found = HandleOf(ok.object);
-        result.attr = AttrFrom(ok.obj_attributes).value_or(Attr{});
-        result.parent.before = AttrFrom(ok.dir_attributes).value_or(Attr{});
-      }));
+  PRISM_TRY(Ask<LOOKUP3res>(caller, rpc_nfs3_lookup_async, args, [&](LOOKUP3res& results) {
+    err = ErrOfStatus(results.status);
+    if (err != Err::kOk) return;
+    const LOOKUP3resok& ok = results.LOOKUP3res_u.resok;
+    found = HandleOf(ok.object);
+    result.attr = AttrFrom(ok.obj_attributes).value_or(Attr{});
+    result.parent.before = AttrFrom(ok.dir_attributes).value_or(Attr{});
+  }));
   if (err != Err::kOk) return Fail(err);
   Learn(result.attr.ino, found);
   result.parent.after = result.parent.before;
@@ -57,7 +56,7 @@ Result<fs::EntryResult> NfsFileSystem::Lookup(const Caller& caller, InodeId dir,
 }
 
 Result<NfsFileSystem::Made> NfsFileSystem::Make(const Caller& caller, const fs::CreateArgs& args,
-                                    const diropargs3& where) {
+                                                const diropargs3& where) {
   fs::SetAttr initial = args.initial;
   if (!initial.mode) initial.mode = args.mode & ~args.umask;
   const sattr3 attributes = SattrOf(initial);
@@ -73,22 +72,19 @@ Result<NfsFileSystem::Made> NfsFileSystem::Make(const Caller& caller, const fs::
     } else {
       create.how.createhow3_u.obj_attributes = attributes;
     }
-    asked = Ask<CREATE3args, CREATE3res>(caller, rpc_nfs3_create_async, create, [&](auto& r) {
-      TakeMade(r.status, r.CREATE3res_u.resok, made);
-    });
+    asked = Ask<CREATE3res>(caller, rpc_nfs3_create_async, create,
+                            [&](auto& r) { TakeMade(r.status, r.CREATE3res_u.resok, made); });
   } else if (args.type == FileType::kDirectory) {
     MKDIR3args mkdir = {.where = where, .attributes = attributes};
-    asked = Ask<MKDIR3args, MKDIR3res>(caller, rpc_nfs3_mkdir_async, mkdir, [&](auto& r) {
-      TakeMade(r.status, r.MKDIR3res_u.resok, made);
-    });
+    asked = Ask<MKDIR3res>(caller, rpc_nfs3_mkdir_async, mkdir,
+                           [&](auto& r) { TakeMade(r.status, r.MKDIR3res_u.resok, made); });
   } else if (args.type == FileType::kSymlink) {
     std::string target(args.symlink_target);
     SYMLINK3args symlink = {
         .where = where,
         .symlink = {.symlink_attributes = attributes, .symlink_data = target.data()}};
-    asked = Ask<SYMLINK3args, SYMLINK3res>(caller, rpc_nfs3_symlink_async, symlink, [&](auto& r) {
-      TakeMade(r.status, r.SYMLINK3res_u.resok, made);
-    });
+    asked = Ask<SYMLINK3res>(caller, rpc_nfs3_symlink_async, symlink,
+                             [&](auto& r) { TakeMade(r.status, r.SYMLINK3res_u.resok, made); });
   } else {
     MKNOD3args mknod = {.where = where, .what = {}};
     mknod.what.type = static_cast<ftype3>(args.type);
@@ -97,9 +93,8 @@ Result<NfsFileSystem::Made> NfsFileSystem::Make(const Caller& caller, const fs::
     } else {
       mknod.what.mknoddata3_u.chr_device = {attributes, {args.rdev_major, args.rdev_minor}};
     }
-    asked = Ask<MKNOD3args, MKNOD3res>(caller, rpc_nfs3_mknod_async, mknod, [&](auto& r) {
-      TakeMade(r.status, r.MKNOD3res_u.resok, made);
-    });
+    asked = Ask<MKNOD3res>(caller, rpc_nfs3_mknod_async, mknod,
+                           [&](auto& r) { TakeMade(r.status, r.MKNOD3res_u.resok, made); });
   }
   PRISM_TRY(asked);
   return made;
@@ -136,7 +131,7 @@ Result<fs::EntryResult> NfsFileSystem::Link(const Caller& caller, InodeId ino, I
   Err err = Err::kOk;
   fs::EntryResult result;
   result.created = true;
-  PRISM_TRY(Ask<LINK3args, LINK3res>(caller, rpc_nfs3_link_async, args, [&](LINK3res& results) {
+  PRISM_TRY(Ask<LINK3res>(caller, rpc_nfs3_link_async, args, [&](LINK3res& results) {
     err = ErrOfStatus(results.status);
     if (err != Err::kOk) return;
     const LINK3resok& ok = results.LINK3res_u.resok;
@@ -164,10 +159,9 @@ Result<fs::RemoveResult> NfsFileSystem::Unlink(const Caller& caller, InodeId dir
   REMOVE3args args = {.object = DirOp(dir_handle, text)};
   Err err = Err::kOk;
   fs::RemoveResult result;
-  PRISM_TRY(Ask<REMOVE3args, REMOVE3res>(caller, rpc_nfs3_remove_async, args, [&](auto& results) {
+  PRISM_TRY(Ask<REMOVE3res>(caller, rpc_nfs3_remove_async, args, [&](auto& results) {
     err = ErrOfStatus(results.status);
-    if (err == Err::kOk)
-      result.parent = ChangeFrom(results.REMOVE3res_u.resok.dir_wcc, dir_before);
+    if (err == Err::kOk) result.parent = ChangeFrom(results.REMOVE3res_u.resok.dir_wcc, dir_before);
   }));
   if (err != Err::kOk) return Fail(err);
   PRISM_TRY(victim);
@@ -184,7 +178,7 @@ Result<fs::RemoveResult> NfsFileSystem::Rmdir(const Caller& caller, InodeId dir,
   RMDIR3args args = {.object = DirOp(dir_handle, text)};
   Err err = Err::kOk;
   fs::RemoveResult result;
-  PRISM_TRY(Ask<RMDIR3args, RMDIR3res>(caller, rpc_nfs3_rmdir_async, args, [&](auto& results) {
+  PRISM_TRY(Ask<RMDIR3res>(caller, rpc_nfs3_rmdir_async, args, [&](auto& results) {
     err = ErrOfStatus(results.status);
     if (err == Err::kOk) result.parent = ChangeFrom(results.RMDIR3res_u.resok.dir_wcc, dir_before);
   }));
@@ -208,7 +202,7 @@ Result<fs::RenameResult> NfsFileSystem::Rename(const Caller& caller, InodeId fro
   RENAME3args args = {.from = DirOp(from, from_text), .to = DirOp(to, to_text)};
   Err err = Err::kOk;
   fs::RenameResult result;
-  PRISM_TRY(Ask<RENAME3args, RENAME3res>(caller, rpc_nfs3_rename_async, args, [&](auto& results) {
+  PRISM_TRY(Ask<RENAME3res>(caller, rpc_nfs3_rename_async, args, [&](auto& results) {
     err = ErrOfStatus(results.status);
     if (err != Err::kOk) return;
     const RENAME3resok& ok = results.RENAME3res_u.resok;
@@ -224,21 +218,21 @@ Result<fs::RenameResult> NfsFileSystem::Rename(const Caller& caller, InodeId fro
 
 Result<NfsFileSystem::Page> NfsFileSystem::List(const Caller& caller, const std::string& dir,
                                                 uint64_t cookie) {
-  READDIR3args args = {.dir = HandleOf(dir), .cookie = cookie, .cookieverf = {}, .count = kListBytes};
+  READDIR3args args = {
+      .dir = HandleOf(dir), .cookie = cookie, .cookieverf = {}, .count = kListBytes};
   if (cookie != 0) std::memcpy(args.cookieverf, verifiers_[dir].data(), NFS3_COOKIEVERFSIZE);
   Err err = Err::kOk;
   Page page;
-  PRISM_TRY(Ask<READDIR3args, READDIR3res>(
-      caller, rpc_nfs3_readdir_async, args, [&](READDIR3res& results) {
-        err = ErrOfStatus(results.status);
-        if (err != Err::kOk) return;
-        const READDIR3resok& ok = results.READDIR3res_u.resok;
-        page.dir = AttrFrom(ok.dir_attributes);
-        page.eof = ok.reply.eof;
-        verifiers_[dir].assign(ok.cookieverf, NFS3_COOKIEVERFSIZE);
-        for (const entry3* entry = ok.reply.entries; entry != nullptr; entry = entry->nextentry)
-          page.entries.push_back({entry->fileid, entry->cookie, entry->name, {}, {}});
-      }));
+  PRISM_TRY(Ask<READDIR3res>(caller, rpc_nfs3_readdir_async, args, [&](READDIR3res& results) {
+    err = ErrOfStatus(results.status);
+    if (err != Err::kOk) return;
+    const READDIR3resok& ok = results.READDIR3res_u.resok;
+    page.dir = AttrFrom(ok.dir_attributes);
+    page.eof = ok.reply.eof;
+    verifiers_[dir].assign(ok.cookieverf, NFS3_COOKIEVERFSIZE);
+    for (const entry3* entry = ok.reply.entries; entry != nullptr; entry = entry->nextentry)
+      page.entries.push_back({entry->fileid, entry->cookie, entry->name, {}, {}});
+  }));
   if (err != Err::kOk) return Fail(err);
   return page;
 }
@@ -253,8 +247,8 @@ Result<NfsFileSystem::Page> NfsFileSystem::ListPlus(const Caller& caller, const 
   if (cookie != 0) std::memcpy(args.cookieverf, verifiers_[dir].data(), NFS3_COOKIEVERFSIZE);
   Err err = Err::kOk;
   Page page;
-  PRISM_TRY(Ask<READDIRPLUS3args, READDIRPLUS3res>(
-      caller, rpc_nfs3_readdirplus_async, args, [&](READDIRPLUS3res& results) {
+  PRISM_TRY(
+      Ask<READDIRPLUS3res>(caller, rpc_nfs3_readdirplus_async, args, [&](READDIRPLUS3res& results) {
         err = ErrOfStatus(results.status);
         if (err != Err::kOk) return;
         const READDIRPLUS3resok& ok = results.READDIRPLUS3res_u.resok;
@@ -280,8 +274,8 @@ Result<fs::ReaddirResult> NfsFileSystem::Readdir(const Caller& caller, InodeId d
   fs::ReaddirResult result;
   size_t visited = 0;
   while (!result.eof && visited < fs::kReaddirEntriesMax) {
-    PRISM_ASSIGN(const Page page, with_attr ? ListPlus(caller, handle, cookie)
-                                            : List(caller, handle, cookie));
+    PRISM_ASSIGN(const Page page,
+                 with_attr ? ListPlus(caller, handle, cookie) : List(caller, handle, cookie));
     result.dir = page.dir.value_or(Attr{});
     if (page.entries.empty() && !page.eof) return Fail(Err::kProtocol);
     for (const Listed& listed : page.entries) {

@@ -47,7 +47,10 @@ class Recorder : public fs::EventListener {
   std::vector<Event> events_;
 };
 
-using OrphanTest = Conformance;
+class OrphanTest : public Conformance {
+ protected:
+  void SetUp() override { NEEDS(kOrphans); }
+};
 
 TEST_F(OrphanTest, AnUnlinkedFileWorksUntilItIsReleased) {
   InodeId ino = MakeFile(kRootInode, "f", "data");

@@ -11,6 +11,7 @@ constexpr uint64_t kBlock = 65536;  // implementations keep holes at least this 
 
 class SparseTest : public Conformance {
  protected:
+  void SetUp() override { NEEDS(kRangeOps); }
   Result<uint64_t> Seek(InodeId ino, uint64_t offset, SeekWhence whence) {
     return fs_->Seek(kKernel, ino, offset, whence);
   }
@@ -166,7 +167,7 @@ TEST_F(SparseTest, FallocateRefusesNonsense) {
     if (Can(Feature::kDataOfAnyType)) {
       EXPECT_EQ(FallocateErr(fifo, mode, 0, 1), Err::kInvalid);
     }
-    if (Can(Feature::kAnyNumber)) {
+    if (Can(Feature::kAnyOffset)) {
       EXPECT_EQ(FallocateErr(ino, mode, 1, ~uint64_t{0}), Err::kTooLarge);
       EXPECT_EQ(FallocateErr(ino, mode, ~uint64_t{0}, ~uint64_t{0}), Err::kTooLarge);
     }
@@ -250,7 +251,7 @@ TEST_F(SparseTest, CopyRangeRefusesNonsense) {
   EXPECT_EQ(ErrOf(fs_->CopyRange(kKernel, kRootInode, 0, to, 0, 1)), Err::kIsDirectory);
   EXPECT_EQ(ErrOf(fs_->CopyRange(kKernel, from, 0, kRootInode, 0, 1)), Err::kIsDirectory);
   EXPECT_EQ(ErrOf(fs_->CopyRange(kKernel, from, 0, to, fs::kFileSizeMax, 1)), Err::kTooLarge);
-  if (Can(Feature::kAnyNumber)) {
+  if (Can(Feature::kAnyOffset)) {
     EXPECT_EQ(ErrOf(fs_->CopyRange(kKernel, from, 0, to, ~uint64_t{0}, 1)), Err::kTooLarge);
   }
   EXPECT_EQ(ErrOf(fs_->CopyRange(kKernel, from, 0, kInodeMax - 5, 0, 1)), Err::kStale);

@@ -8,6 +8,7 @@ namespace {
 
 class XattrTest : public Conformance {
  protected:
+  void SetUp() override { NEEDS(kXattrs); }
   Err SetErr(InodeId ino, std::string_view name, std::string_view value,
              XattrMode mode = XattrMode::kSet, const Caller& caller = kKernel) {
     return ErrOf(fs_->Setxattr(caller, ino, name, value, mode));

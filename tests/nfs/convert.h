@@ -22,5 +22,4 @@ sattr3 SattrOf(const fs::SetAttr& changes);
 // server says takes the place of what was known; what it does not say is empty.
 fs::Change ChangeFrom(const wcc_data& wcc, const fs::Attr& earlier);
 
-
 }  // namespace prism::test

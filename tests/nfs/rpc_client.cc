@@ -74,9 +74,8 @@ Outcome<void> RpcClient::Run(FunctionRef<int(rpc_context*, rpc_cb, void*)> start
     return Explain(Err::kDisconnected, "not sent: {}", rpc_get_error(rpc_));
   const auto end = std::chrono::steady_clock::now() + kTimeout;
   while (!pending->done) {
-    pollfd poll_fd = {.fd = rpc_get_fd(rpc_),
-                      .events = static_cast<short>(rpc_which_events(rpc_)),
-                      .revents = 0};
+    pollfd poll_fd = {
+        .fd = rpc_get_fd(rpc_), .events = static_cast<short>(rpc_which_events(rpc_)), .revents = 0};
     if (poll(&poll_fd, 1, 100) < 0) return ExplainErrno(errno, "poll");
     if (rpc_service(rpc_, poll_fd.revents) < 0 && !pending->done) {
       pending->take = [](void*) {};

@@ -2,7 +2,8 @@
 // implementation that shares nothing with ours.
 #pragma once
 
-// clang-format off: libnfs's headers build on each other
+// libnfs's headers build on each other:
+// clang-format off
 #include <cstdint>
 #include <nfsc/libnfs-zdr.h>
 #include <nfsc/libnfs.h>
@@ -31,8 +32,8 @@ struct RpcIdentity {  // of AUTH_SYS
 // THREADS: any; one call at a time.
 class RpcClient {
  public:
-  // Of a program and version on 127.0.0.1:port, whose NULL must answer. As root, the connection comes
-  // from a privileged port.
+  // Of a program and version on 127.0.0.1:port, whose NULL must answer. As root, the connection
+  // comes from a privileged port.
   static Outcome<std::unique_ptr<RpcClient>> Connect(uint16_t port, int program, int version);
   ~RpcClient();
 
@@ -41,9 +42,10 @@ class RpcClient {
   // The number of the next call: to send one twice.
   void SetNextXid(uint32_t xid);
 
-  // Sends a call by `start`, one of libnfs's rpc_*_async with its callback and closure, and hands its
-  // results to `take`, which alone may look at them. kDisconnected: the connection broke, kTimedOut:
-  // no reply in ten seconds, kProtocol: the server did not accept the call (message: libnfs's words).
+  // Sends a call by `start`, one of libnfs's rpc_*_async with its callback and closure, and hands
+  // its results to `take`, which alone may look at them. kDisconnected: the connection broke,
+  // kTimedOut: no reply in ten seconds, kProtocol: the server did not accept the call (message:
+  // libnfs's words).
   template <typename Results>
   Outcome<void> Call(FunctionRef<int(rpc_context*, rpc_cb, void*)> start,
                      FunctionRef<void(Results&)> take) {
@@ -51,13 +53,11 @@ class RpcClient {
   }
   // For the procedures that take a structure.
   template <typename Arguments, typename Results>
-  Outcome<void> CallWith(int (*start)(rpc_context*, rpc_cb, Arguments*, void*), Arguments& arguments,
-                     FunctionRef<void(Results&)> take) {
-    return Call<Results>(
-        [&](rpc_context* rpc, rpc_cb done, void* closure) {
-          return start(rpc, done, &arguments, closure);
-        },
-        take);
+  Outcome<void> CallWith(int (*start)(rpc_context*, rpc_cb, Arguments*, void*),
+                         Arguments& arguments, FunctionRef<void(Results&)> take) {
+    return Call<Results>([&](rpc_context* rpc, rpc_cb done,
+                             void* closure) { return start(rpc, done, &arguments, closure); },
+                         take);
   }
 
  private:
