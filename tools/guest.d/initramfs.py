@@ -12,19 +12,20 @@ import shutil
 import subprocess
 import tempfile
 
-from kernel import GuestError, run
+from kernel import GuestError, UnavailableError, run
 
 HERE = pathlib.Path(__file__).resolve().parent
-# In the order of loading; the kernel's own dependencies come with them. fuse and overlay are what
-# programs in a guest most often want, and a root in a clone has no modules of this kernel.
-MODULES = ("virtio_pci", "virtio_net", "nfsv3", "fuse", "overlay")
+# In the order of loading; what they depend on comes with them.
+MODULES = ("virtio_pci", "virtio_net", "nfsv3")
+# A root in a clone has no modules of this kernel: these are what systemd and most programs want.
+EXTRA_MODULES = ("autofs4", "binfmt_misc", "fuse", "overlay")
 
 
 def base(kernel):
     """The archive of a kernel, made if it is not there. Call with the cache locked."""
     busybox = shutil.which("busybox")
     if busybox is None:
-        raise GuestError("busybox is not installed: run tools/setup")
+        raise UnavailableError("busybox is not installed: run tools/setup")
     version = hashlib.sha256()
     for source in (HERE / "initramfs.py", HERE / "init", pathlib.Path(busybox)):
         version.update(source.read_bytes())
@@ -48,7 +49,7 @@ def _fill(tree, kernel, busybox):
         (tree / directory).mkdir(parents=True)
     shutil.copy(busybox, tree / "bin/busybox")
     if b"not a dynamic executable" not in _ldd(busybox):
-        raise GuestError(f"{busybox} is not static: install busybox-static (tools/setup)")
+        raise UnavailableError(f"{busybox} is not static: install busybox-static (tools/setup)")
     for applet in run(busybox, "--list").decode().split():
         if applet != "busybox":
             (tree / "bin" / applet).symlink_to("busybox")
@@ -58,7 +59,7 @@ def _fill(tree, kernel, busybox):
     for path in _closure(kernel):
         shutil.copy(path, tree / "lib" / path.name)
         names.append(path.name)
-    run("strip", "-g", *(tree / "lib" / name for name in names))
+    run("strip", "-g", "-R", ".BTF", *(tree / "lib" / name for name in names))
     (tree / "lib/load").write_text("".join(f"{name}\n" for name in names))
 
 
@@ -68,11 +69,17 @@ def _ldd(program):
 
 
 def _closure(kernel):
-    """The files of MODULES and of all that they need, in the order of loading."""
+    """The files of all modules and of what they need, in the order of loading. What is not a module
+    is built into the kernel, or, of the extra ones, may be absent from it."""
     files = []
-    for module in MODULES:
-        said = run("modprobe", "-d", kernel.tree, "-C", "/dev/null", "-S", kernel.version,
-                   "--show-depends", module).decode()
+    for module in MODULES + EXTRA_MODULES:
+        try:
+            said = run("modprobe", "-d", kernel.tree, "-C", "/dev/null", "-S", kernel.version,
+                       "--show-depends", module).decode()
+        except GuestError:
+            if module in MODULES:
+                raise
+            continue
         for line in said.splitlines():
             words = line.split()
             if words[0] == "insmod" and pathlib.Path(words[1]) not in files:
@@ -88,22 +95,21 @@ def pack(tree):
         done = subprocess.run(["cpio", "--quiet", "-o0", "-H", "newc", "-R", "0:0"], cwd=tree,
                               input="\0".join(names + [""]).encode(), capture_output=True)
     except FileNotFoundError:
-        raise GuestError("cpio is not installed: run tools/setup") from None
+        raise UnavailableError("cpio is not installed: run tools/setup") from None
     if done.returncode != 0:
         raise GuestError(f"cpio failed: {done.stderr.decode(errors='replace')}")
     return done.stdout
 
 
-def with_run(archive, settings, job, directory):
-    """Writes into `directory` the archive that one guest starts from: the base, and what init reads
-    (settings as a shell script, and the job if there is one). Returns its path."""
-    tree = pathlib.Path(directory) / "tree"
-    (tree / "prism").mkdir(parents=True)
-    (tree / "prism/settings").write_text(
-        "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in settings.items()))
-    if job is not None:
-        (tree / "prism/job").write_text(job + "\n")
-    made = pathlib.Path(directory) / "initramfs"
-    # An archive begins at a multiple of four bytes; cpio pads its own to 512.
-    made.write_bytes(archive.read_bytes() + pack(tree))
-    return made
+def with_run(archive, settings, job):
+    """What one guest starts from: the base, and what init reads (settings, as a shell script, and
+    the job if there is one)."""
+    with tempfile.TemporaryDirectory(prefix="prism-guest-") as scratch:
+        tree = pathlib.Path(scratch) / "prism"
+        tree.mkdir()
+        (tree / "settings").write_text(
+            "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in settings.items()))
+        if job is not None:
+            (tree / "job").write_text(job + "\n")
+        # An archive begins at a multiple of four bytes; cpio pads its own to 512.
+        return archive.read_bytes() + pack(pathlib.Path(scratch))

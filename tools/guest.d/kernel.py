@@ -25,6 +25,10 @@ class GuestError(Exception):
     """What the user is told; nothing was started or left behind."""
 
 
+class UnavailableError(GuestError):
+    """QEMU, another program, or the kernel's package cannot be had here."""
+
+
 def cache_directory():
     """$PRISM_GUEST_CACHE, or prism-guest below $XDG_CACHE_HOME, /var/cache (root), ~/.cache."""
     own = os.environ.get("PRISM_GUEST_CACHE")
@@ -53,20 +57,27 @@ def run(*command, cwd=None):
     try:
         done = subprocess.run(command, cwd=cwd, capture_output=True, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
-        raise GuestError(f"{command[0]} is not installed: run tools/setup") from None
+        raise UnavailableError(f"{command[0]} is not installed: run tools/setup") from None
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()
         raise GuestError(f"{' '.join(map(str, command))} failed: {said}")
     return done.stdout
 
 
+def is_elf(image):
+    """True for a vmlinux, false for a bzImage; a GuestError for anything else."""
+    if image[:4] == b"\x7fELF":
+        return True
+    if len(image) < 0x250 or image[0x202:0x206] != b"HdrS":
+        raise GuestError("the kernel is neither an ELF vmlinux nor a bzImage")
+    return False
+
+
 def extract_vmlinux(image):
     """The ELF kernel inside a bzImage (Documentation/x86/boot.rst, "payload_offset"), or `image`
     itself if it is one already."""
-    if image[:4] == b"\x7fELF":
+    if is_elf(image):
         return image
-    if len(image) < 0x250 or image[0x202:0x206] != b"HdrS":
-        raise GuestError("the kernel is neither an ELF vmlinux nor a bzImage")
     setup_sectors = image[0x1f1] or 4
     offset, length = struct.unpack_from("<II", image, 0x248)
     begin = (setup_sectors + 1) * 512 + offset
@@ -74,7 +85,7 @@ def extract_vmlinux(image):
     if not length or len(payload) != length:
         raise GuestError("the kernel image is truncated")
     vmlinux = _decompress(payload)
-    if vmlinux[:4] != b"\x7fELF":
+    if not is_elf(vmlinux):
         raise GuestError("the kernel image does not hold an ELF kernel")
     return vmlinux
 
@@ -96,17 +107,17 @@ def _decompress(payload):
     try:
         done = subprocess.run([program, "-dcq"], input=payload, capture_output=True)
     except FileNotFoundError:
-        raise GuestError(f"{program} is not installed: run tools/setup") from None
+        raise UnavailableError(f"{program} is not installed: run tools/setup") from None
     return done.stdout
 
 
 def image_version(image):
     """What `uname -r` will say, out of the image; also names the directory of the modules."""
-    if image[:4] == b"\x7fELF":
+    if is_elf(image):
         match = re.search(rb"Linux version (\S+) ", image)
         found = match.group(1) if match else b""
     else:
-        at = struct.unpack_from("<H", image, 0x20e)[0] + 0x200 if len(image) >= 0x250 else 0
+        at = struct.unpack_from("<H", image, 0x20e)[0] + 0x200
         found = image[at:at + 256].split(b"\0")[0].split(b" ")[0]
     version = found.decode(errors="replace")
     if not re.fullmatch(r"[0-9][A-Za-z0-9.+_~-]{0,100}", version):
@@ -152,7 +163,10 @@ def _from_package(package, cache):
     with tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as scratch:
         # World-accessible, for apt's own unprivileged user.
         os.chmod(scratch, 0o755)
-        run("apt-get", "-q", "download", f"linux-image-{version}", cwd=scratch)
+        try:
+            run("apt-get", "-q", "download", f"linux-image-{version}", cwd=scratch)
+        except GuestError as error:
+            raise UnavailableError(str(error)) from None
         return _from_deb(next(pathlib.Path(scratch).glob("*.deb")), cache)
 
 
@@ -168,7 +182,7 @@ def _version_of(package):
         if not names:
             break
         package = names[0]
-    raise GuestError(f"apt knows no kernel package {package}: run apt-get update")
+    raise UnavailableError(f"apt knows no kernel package {package}: run apt-get update")
 
 
 def _from_deb(deb, cache):
@@ -183,7 +197,8 @@ def _from_deb(deb, cache):
 def _from_image(path, cache):
     image = path.read_bytes()
     version = image_version(image)
-    for modules in (path.parent.parent / "lib/modules", pathlib.Path("/lib/modules")):
+    for top in (path.parent, path.parent.parent, pathlib.Path("/")):
+        modules = top / "lib/modules"
         if (modules / version).is_dir():
             return _keep(image, modules, cache)
     raise GuestError(f"no modules of {version} beside {path} or in /lib/modules")

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 
-from kernel import GuestError
+from kernel import UnavailableError
 
 _COMMAND_LINE = ("console=ttyS0 panic=-1 mitigations=off nokaslr random.trust_cpu=on "
                  "cryptomgr.notests")
 EXIT_TIMEOUT = 124
 EXIT_GUEST_FAILED = 125
+EXIT_UNAVAILABLE = 126
 _AFTER_EXIT_TIMEOUT_S = 60
 
 
@@ -36,22 +37,27 @@ class Machine:
         self._status = None
 
     def start(self, initramfs):
+        """`initramfs` is the archive itself: it is nowhere on disk, so nothing of it can stay."""
         qemu = shutil.which("qemu-system-x86_64")
         if qemu is None:
-            raise GuestError("qemu-system-x86_64 is not installed: run tools/setup")
+            raise UnavailableError("qemu-system-x86_64 is not installed: run tools/setup")
         self._line, theirs = socket.socketpair()
         serial = "mon:stdio" if self.is_interactive else "stdio"
+        memory = os.memfd_create("initramfs")
+        with open(memory, "wb", closefd=False) as file:
+            file.write(initramfs)
         # The guest ends with us, even if we are killed.
         command = ["setpriv", "--pdeathsig", "KILL", qemu, *self._options,
-                   "-kernel", str(self._kernel.vmlinux), "-initrd", str(initramfs),
+                   "-kernel", str(self._kernel.vmlinux), "-initrd", f"/dev/fd/{memory}",
                    "-append", self._command_line, "-serial", serial,
                    "-chardev", f"socket,id=line,fd={theirs.fileno()}", "-serial", "chardev:line"]
         self._start_s = time.monotonic()
         with theirs:
             self._qemu = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()],
+                command, pass_fds=[memory, theirs.fileno()],
                 stdin=None if self.is_interactive else subprocess.DEVNULL,
                 stdout=None if self.is_interactive else subprocess.PIPE)
+        os.close(memory)
 
     def follow(self, timeout_s):
         """Passes on what the guest prints until it ends: the job's output to stdout, its console to
