@@ -44,6 +44,8 @@ constexpr std::array<Row, kErrCount> kRows = {{
     {Err::kDisconnected, ENOTCONN, "disconnected"},
     {Err::kTimedOut, ETIMEDOUT, "timed-out"},
     {Err::kProtocol, EPROTO, "protocol"},
+    {Err::kDeadlock, EDEADLK, "deadlock"},
+    {Err::kNoLocks, ENOLCK, "no-locks"},
 }};
 
 constexpr bool RowsAreInOrder() {

@@ -7,6 +7,7 @@
 #include "fs/core/dir_cookie.h"
 #include "fs/core/file_data.h"
 #include "fs/core/holds.h"
+#include "fs/core/lock_table.h"
 #include "fs/core/orphans.h"
 #include "fs/core/volume_core.h"
 
@@ -30,6 +31,7 @@ struct VolumeCore::Impl {
   FileData data;
   Orphans orphans;
   Clients clients;
+  LockTable locks;
 };
 
 }  // namespace prism::fs
