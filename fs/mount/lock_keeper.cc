@@ -33,7 +33,17 @@ void LockKeeper::Set(fuse_req_t req, const Request& request, bool wait) {
   // Noted first: a FLUSH that comes while the server is asked must find it.
   if (request.type != fs::LockType::kUnlock) NoteHolding(request);
   if (wait && request.type != fs::LockType::kUnlock) return Wait(req, request);
-  ReplyStatus(req, fs_.Lock(CallerOf(req), ArgsOf(request, BytesOf(request.owner))));
+  auto ask = [this, req, request] {
+    const std::string owner = BytesOf(request.owner);
+    return fs_.Lock(CallerOf(req), ArgsOf(request, owner));
+  };
+  const bool others = OthersHold(request);
+  const Status status = ask();
+  if (status || status.error() != Err::kAgain || !others) return ReplyStatus(req, status);
+  hooks_.run_later([this, req, ask] {
+    hooks_.wait_quiescent();
+    ReplyStatus(req, ask());
+  });
 }
 
 Result<std::optional<fs::LockHolder>> LockKeeper::Test(const fs::Caller& caller,
@@ -157,6 +167,17 @@ void LockKeeper::NoteHolding(const Request& request) {
   ++holders_;
 }
 
+// Of this mount; or did a moment ago.
+bool LockKeeper::OthersHold(const Request& request) {
+  std::lock_guard lock(mutex_);
+  if (giving_up_ > 0) return true;
+  auto found = holdings_.find(request.ino);
+  if (found == holdings_.end()) return false;
+  return std::any_of(found->second.begin(), found->second.end(), [&](const Holding& holding) {
+    return holding.kind == request.kind && holding.owner != request.owner;
+  });
+}
+
 template <typename Predicate>
 std::vector<LockKeeper::Holding> LockKeeper::TakeHoldings(InodeId ino, Predicate predicate) {
   std::vector<Holding> taken;
@@ -169,6 +190,7 @@ std::vector<LockKeeper::Holding> LockKeeper::TakeHoldings(InodeId ino, Predicate
     return true;
   });
   holders_ -= taken.size();
+  giving_up_ += taken.size();
   if (found->second.empty()) holdings_.erase(found);
   return taken;
 }
@@ -178,6 +200,8 @@ void LockKeeper::GiveUp(const fs::Caller& caller, InodeId ino, const Holding& ho
   const Request all{.ino = ino, .kind = holding.kind, .type = fs::LockType::kUnlock};
   const Status status = fs_.Lock(caller, ArgsOf(all, owner));
   if (!status) spdlog::debug("giving up locks of inode {}: {}", ino, NameOf(status.error()));
+  std::lock_guard lock(mutex_);
+  --giving_up_;
 }
 
 void LockKeeper::Flush(const fs::Caller& caller, InodeId ino, uint64_t owner) {

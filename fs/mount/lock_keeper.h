@@ -7,6 +7,10 @@
 // the open file by which they came is closed for good (RELEASE). Owners that have never locked here
 // are not known here, so that their FLUSH and RELEASE cost the server nothing.
 //
+// The kernel does not wait for RELEASE when a file is closed. It is ahead of whatever is asked
+// after that, but another thread serves it: so a request that is about to fail because of somebody
+// of this mount is tried again when what was being served has been.
+//
 // A request that has to wait keeps no thread: it is answered when the server's event comes, or when
 // a signal interrupts it.
 //
@@ -15,8 +19,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "fs/mount/fuse_ops.h"
@@ -25,7 +31,13 @@ namespace prism::mount {
 
 class LockKeeper {
  public:
-  explicit LockKeeper(fs::FileSystem& file_system) : fs_(file_system) {}
+  // What it needs of the session.
+  struct Hooks {
+    std::function<void(std::function<void()>)> run_later;  // HelperPool::Run
+    std::function<void()> wait_quiescent;  // until every request in service at the call has ended
+  };
+  LockKeeper(fs::FileSystem& file_system, Hooks hooks)
+      : fs_(file_system), hooks_(std::move(hooks)) {}
 
   uint64_t NewFileHandle() { return next_file_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -78,15 +90,18 @@ class LockKeeper {
   bool Take(uint64_t cookie, Waiting& waiting);
   void Answer(const Waiting& waiting, const Status& status);
   void NoteHolding(const Request& request);
+  bool OthersHold(const Request& request);
   void GiveUp(const fs::Caller& caller, InodeId ino, const Holding& holding);
   template <typename Predicate>
   std::vector<Holding> TakeHoldings(InodeId ino, Predicate predicate);
 
   fs::FileSystem& fs_;
+  const Hooks hooks_;
   std::atomic<uint64_t> next_file_ = 1;
   std::mutex mutex_;
   std::unordered_map<InodeId, std::vector<Holding>> holdings_;
-  std::atomic<size_t> holders_ = 0;                // of them
+  std::atomic<size_t> holders_ = 0;  // of them
+  size_t giving_up_ = 0;             // taken out of holdings_, the server is being told
   std::unordered_map<uint64_t, Waiting> waiting_;  // by cookie
   uint64_t next_cookie_ = 1;
 };

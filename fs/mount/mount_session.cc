@@ -34,7 +34,8 @@ class Session final : public MountSession {
   Session(std::shared_ptr<fs::FileSystem> file_system, SessionOptions options)
       : file_system_(std::move(file_system)),
         options_(std::move(options)),
-        locks_(*file_system_),
+        locks_(*file_system_, {.run_later = [this](auto task) { helpers_.Run(std::move(task)); },
+                               .wait_quiescent = [this] { WaitQuiescent(); }}),
         invalidator_(lookups_, Hooks()),
         helpers_(kHelpers),
         context_{.fs = *file_system_,
