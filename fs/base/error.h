@@ -42,6 +42,7 @@ enum class [[nodiscard]] Err : uint8_t{
     kDisconnected,  // ENOTCONN: the server or the peer has gone
     kTimedOut,      // ETIMEDOUT
     kProtocol,      // EPROTO: the peer sent what the protocol does not allow
+    kNotSync,       // ECANCELED: the inode has changed since (SetAttr::if_ctime)
     kDeadlock,      // EDEADLK: waiting for this lock would wait for oneself
     kNoLocks,       // ENOLCK: too many locks
 };

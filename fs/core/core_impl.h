@@ -9,6 +9,7 @@
 #include "fs/core/holds.h"
 #include "fs/core/lock_table.h"
 #include "fs/core/orphans.h"
+#include "fs/core/request_log.h"
 #include "fs/core/volume_core.h"
 
 namespace prism::fs {
@@ -31,6 +32,7 @@ struct VolumeCore::Impl {
   FileData data;
   Orphans orphans;
   Clients clients;
+  RequestLog requests;
   LockTable locks;
 };
 
