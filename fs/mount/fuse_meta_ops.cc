@@ -1,7 +1,5 @@
 #include <sys/statvfs.h>
 
-#include <cerrno>
-
 #include "fs/mount/fuse_ops.h"
 #include "fs/mount/fuse_reply.h"
 #include "fs/mount/worker.h"
@@ -74,10 +72,6 @@ void ForgetMany(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
   fuse_reply_none(req);
 }
 
-// The kernel remembers ENOSYS: it opens and closes by itself from then on, and keeps what it has
-// cached. (libfuse would say "opened" for a missing handler.)
-void Open(fuse_req_t req, fuse_ino_t, fuse_file_info*) { fuse_reply_err(req, ENOSYS); }
-
 }  // namespace
 
 void InstallMetaOps(fuse_lowlevel_ops& ops) {
@@ -88,8 +82,6 @@ void InstallMetaOps(fuse_lowlevel_ops& ops) {
   ops.statfs = Statfs;
   ops.forget = ForgetOne;
   ops.forget_multi = ForgetMany;
-  ops.open = Open;
-  ops.opendir = Open;
 }
 
 }  // namespace prism::mount

@@ -18,6 +18,7 @@
 #include "fs/base/check.h"
 #include "fs/mount/fuse_connection.h"
 #include "fs/mount/fuse_ops.h"
+#include "fs/mount/lock_keeper.h"
 #include "fs/mount/mount_point.h"
 #include "fs/mount/worker.h"
 
@@ -33,12 +34,16 @@ class Session final : public MountSession {
   Session(std::shared_ptr<fs::FileSystem> file_system, SessionOptions options)
       : file_system_(std::move(file_system)),
         options_(std::move(options)),
+        locks_(*file_system_, {.run_later = [this](auto task) { helpers_.Run(std::move(task)); },
+                               .wait_quiescent = [this] { WaitQuiescent(); }}),
         invalidator_(lookups_, Hooks()),
         helpers_(kHelpers),
         context_{.fs = *file_system_,
                  .lookups = lookups_,
                  .invalidator = invalidator_,
-                 .helpers = helpers_} {}
+                 .helpers = helpers_,
+                 .locks = locks_,
+                 .share_locks = options_.share_locks} {}
 
   ~Session() override {
     if (mounted_ && !WaitEnded(milliseconds(0))) Abort();
@@ -46,6 +51,7 @@ class Session final : public MountSession {
     helpers_.Stop();
     file_system_->SetListener(nullptr);
     invalidator_.Stop();
+    locks_.Stop();
     connection_.reset();
     if (ended_fd_ >= 0) close(ended_fd_);
   }
@@ -86,6 +92,7 @@ class Session final : public MountSession {
   std::string device_;
   LookupTable lookups_;
   std::unique_ptr<FuseConnection> connection_;
+  LockKeeper locks_;
   Invalidator invalidator_;
   HelperPool helpers_;
   MountContext context_;
@@ -114,6 +121,8 @@ InvalidatorHooks Session::Hooks() {
             Status status = file_system_->Release(fs::Caller{}, ino);
             if (!status) spdlog::debug("releasing inode {}: {}", ino, NameOf(status.error()));
           },
+      .lock_granted = [this](uint64_t cookie) { locks_.Granted(cookie); },
+      .ask_for_locks = [this] { locks_.AskAgain(); },
   };
 }
 
