@@ -36,8 +36,12 @@ bool TypeOf(mode_t mode, fs::FileType& type) {
 }
 
 void Lookup(fuse_req_t req, fuse_ino_t dir, const char* name) {
-  auto found = ContextOf(req).fs.Lookup(CallerOf(req), dir, name);
-  if (found) return ReplyEntry(req, found->attr);
+  MountContext& context = ContextOf(req);
+  auto found = context.fs.Lookup(CallerOf(req), dir, name);
+  if (found) {
+    context.listings.LookedUp(dir);
+    return ReplyEntry(req, found->attr);
+  }
   if (found.error() == Err::kNoEntry) return ReplyNoEntry(req);
   ReplyError(req, found.error());
 }

@@ -15,6 +15,7 @@
 #include "fs/contract/file_system.h"
 #include "fs/mount/helper_pool.h"
 #include "fs/mount/invalidator.h"
+#include "fs/mount/listing_advice.h"
 #include "fs/mount/lookup_table.h"
 
 namespace prism::mount {
@@ -25,6 +26,7 @@ struct MountContext {
   LookupTable& lookups;
   Invalidator& invalidator;
   HelperPool& helpers;
+  ListingAdvice listings;
   // How long the kernel may believe what it was told, in seconds. Long, because the server tells
   // about foreign changes.
   double attr_timeout_s = 0;

@@ -38,7 +38,8 @@ class Session final : public MountSession {
         context_{.fs = *file_system_,
                  .lookups = lookups_,
                  .invalidator = invalidator_,
-                 .helpers = helpers_} {}
+                 .helpers = helpers_,
+                 .listings = {}} {}
 
   ~Session() override {
     if (mounted_ && !WaitEnded(milliseconds(0))) Abort();
