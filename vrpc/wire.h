@@ -83,7 +83,7 @@ struct EnumRange<fs::Event::Kind> {
 inline auto FieldsOf(fs::Change& v) { return std::tie(v.before, v.after); }
 inline auto FieldsOf(fs::SetAttr& v) {
   return std::tie(v.mode, v.uid, v.gid, v.size, v.atime, v.mtime, v.atime_now, v.mtime_now,
-                  v.kill_privileges);
+                  v.kill_privileges, v.if_ctime);
 }
 inline auto FieldsOf(fs::StatfsResult& v) {
   return std::tie(v.total_bytes, v.free_bytes, v.used_bytes, v.files, v.free_files);

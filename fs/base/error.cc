@@ -44,6 +44,7 @@ constexpr std::array<Row, kErrCount> kRows = {{
     {Err::kDisconnected, ENOTCONN, "disconnected"},
     {Err::kTimedOut, ETIMEDOUT, "timed-out"},
     {Err::kProtocol, EPROTO, "protocol"},
+    {Err::kNotSync, ECANCELED, "not-in-sync"},
 }};
 
 constexpr bool RowsAreInOrder() {

@@ -16,8 +16,7 @@
 // TIMES: atime follows relatime; mtime and ctime POSIX. The clock is the server's.
 // STABILITY: an operation that has returned is seen by every later operation, and by every clone
 //   whose call begins later. It survives a crash after the next Fsync or Sync that succeeds, and
-//   by itself within seconds; operations survive in their order. An implementation opened with
-//   DurableMetadata (NFS) returns from metadata operations when they are on disk.
+//   by itself within seconds; operations survive in their order.
 // A read-only volume answers kReadOnly to everything that would change it.
 #pragma once
 
@@ -37,12 +36,24 @@
 
 namespace prism::fs {
 
+// What makes the repetition of a request recognizable, after a restart of the server too: the
+// client, its number for the request, and a checksum of all that was asked.
+struct RequestId {
+  uint64_t client = 0;
+  uint32_t number = 0;
+  uint32_t checksum = 0;
+  bool operator==(const RequestId&) const = default;
+};
+
 // Who asks. Comes with every request.
 struct Caller {
   uint32_t uid = 0;
   uint32_t gid = 0;
   std::span<const uint32_t> groups = {};  // supplementary, at most kGroupsMax
   bool check_permission = false;
+  // Create, Link, Unlink, Rmdir and Rename that change something note it in the same atomic step as
+  // done: see FileSystem::FindDone.
+  const RequestId* request = nullptr;
 };
 
 enum class Exclusivity : uint8_t {
@@ -254,6 +265,15 @@ class FileSystem {
   // the others from Event::kOrphaned. A client Releases when its kernel has forgotten the inode;
   // destroying the object releases all. Releasing what is not held is kInvalid.
   virtual Status Release(const Caller& caller, InodeId ino) = 0;
+
+  // Whether the operation with this id was done, by whichever client object and before a crash or
+  // restart too (if it survived that), and which inode it was about: the one made, linked, removed
+  // or moved. The engine remembers the last thousand of each volume; others may remember nothing.
+  // kNoEntry: not known.
+  virtual Result<InodeId> FindDone(const RequestId& request) {
+    (void)request;
+    return Fail(Err::kNoEntry);
+  }
 };
 
 // The rules for names above: Ok, kInvalid or kNameTooLong.

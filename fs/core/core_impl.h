@@ -8,6 +8,7 @@
 #include "fs/core/file_data.h"
 #include "fs/core/holds.h"
 #include "fs/core/orphans.h"
+#include "fs/core/request_log.h"
 #include "fs/core/volume_core.h"
 
 namespace prism::fs {
@@ -30,6 +31,7 @@ struct VolumeCore::Impl {
   FileData data;
   Orphans orphans;
   Clients clients;
+  RequestLog requests;
 };
 
 }  // namespace prism::fs

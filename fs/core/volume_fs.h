@@ -53,6 +53,7 @@ class VolumeFs : public FileSystem {
   Result<uint64_t> CopyRange(const Caller& caller, InodeId from, uint64_t from_offset, InodeId to,
                              uint64_t to_offset, uint64_t length) override;
   Status Release(const Caller& caller, InodeId ino) override;
+  Result<InodeId> FindDone(const RequestId& request) override;
 
  private:
   using Transaction = std::unique_ptr<cow::WriteTransaction>;
@@ -62,10 +63,13 @@ class VolumeFs : public FileSystem {
   Status Writable() const;  // or kReadOnly
   Result<InodeRecord> Load(const cow::ReadView& view, InodeId ino) const;
   Result<InodeRecord> LoadDirectory(const cow::ReadView& view, InodeId ino) const;
-  // Commits, and waits for the medium if this client asked for that. orphan: an inode whose holders
-  // have been registered and are not, should it fail.
-  Status Commit(Transaction transaction, InodeId orphan = 0);
-  Status Durable();  // of everything committed so far, if this client asked for that
+  // What a commit is about, besides its items.
+  struct CommitNote {
+    const RequestId* request = nullptr;  // to be noted as done
+    InodeId ino = 0;                     // what the request was about
+    InodeId orphan = 0;  // an inode whose holders have been registered and are not, should it fail
+  };
+  Status Commit(Transaction transaction, const CommitNote& note);
   // kIsDirectory or kInvalid for what is not a regular file.
   static Status RequireRegular(const InodeRecord& record);
   // Checks for reading or writing a body.
@@ -116,7 +120,7 @@ class VolumeFs : public FileSystem {
 
   const std::shared_ptr<VolumeCore> core_;
   VolumeCore::Impl& impl_;
-  const bool durable_metadata_;
+  const bool holds_orphans_;
   const ClientId id_;
 };
 

@@ -61,6 +61,9 @@ class XdrReader {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   }
 
+  // The value that was just read is none that may be there.
+  void Reject() { Fail(); }
+
   std::span<const std::byte> remaining() const { return bytes_; }
   bool failed() const { return failed_; }
   // True when everything was read and nothing was wrong.

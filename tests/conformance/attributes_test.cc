@@ -55,6 +55,21 @@ TEST_F(AttributesTest, NamingNothingChangesNothing) {
   EXPECT_EQ(change.after, before);
 }
 
+TEST_F(AttributesTest, AGuardThatDoesNotMatchChangesNothing) {
+  const InodeId ino = MakeFile(kRootInode, "f", "data");
+  const Attr before = GetAttr(ino);
+  SetAttr changes;
+  changes.mode = 0700;
+  changes.size = 1;
+  changes.if_ctime = Timespec{before.ctime.sec, before.ctime.nsec ^ 1};
+  EXPECT_EQ(SetErr(kKernel, ino, changes), Err::kNotSync);
+  EXPECT_EQ(GetAttr(ino), before);
+  changes.if_ctime = before.ctime;
+  EXPECT_EQ(SetErr(kKernel, ino, changes), Err::kOk);
+  EXPECT_EQ(GetAttr(ino).mode, 0700u);
+  EXPECT_EQ(GetAttr(ino).size, 1u);
+}
+
 TEST_F(AttributesTest, ExtremeTimesAreKept) {
   InodeId ino = MakeFile(kRootInode, "f");
   for (int64_t sec : {int64_t{-2147483649}, int64_t{-1}, int64_t{0}, int64_t{2147483648},
