@@ -134,6 +134,7 @@ void List(fuse_req_t req, InodeId dir, size_t size, uint64_t cookie, Form form) 
     if (turns) continue;
     if (result->eof || !listing.empty() || cookie == before) break;
   }
+  context.own_changes.Forget(dir);  // its time of access
   listing.Reply();
 }
 

@@ -17,6 +17,7 @@
 #include "fs/mount/invalidator.h"
 #include "fs/mount/listing_advice.h"
 #include "fs/mount/lookup_table.h"
+#include "fs/mount/own_changes.h"
 
 namespace prism::mount {
 
@@ -26,6 +27,7 @@ struct MountContext {
   LookupTable& lookups;
   Invalidator& invalidator;
   HelperPool& helpers;
+  OwnChanges& own_changes;
   ListingAdvice listings;
   // How long the kernel may believe what it was told, in seconds. Long, because the server tells
   // about foreign changes.

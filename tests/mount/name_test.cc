@@ -215,6 +215,22 @@ TEST_F(NameTest, ListingWithAttributesSparesLookups) {
       << file_system(second).Summary();
 }
 
+TEST_F(NameTest, OwnChangesCostNoQuestions) {
+  ASSERT_EQ(mkdir(Path("d").c_str(), 0755), 0);
+  file_system().Reset();
+  for (int i = 0; i < 50; ++i) WriteFile(Path("d/" + std::to_string(i), 0), "x");
+  for (int i = 0; i < 50; ++i) {
+    std::string name = Path("d/" + std::to_string(i));
+    ASSERT_EQ(rename(name.c_str(), (name + "x").c_str()), 0);
+  }
+  // One place in 256 is shared.
+  EXPECT_LE(file_system().Calls("Getattr") + file_system().Calls("Getxattr"), 2u)
+      << file_system().Summary();
+  struct stat st;
+  ASSERT_EQ(stat(Path("d").c_str(), &st), 0);
+  EXPECT_EQ(st.st_size, 50 * 32);
+}
+
 TEST_F(NameTest, AListingThatNobodyLooksAtIsBare) {
   for (std::string dir : {"d", "e"}) {
     ASSERT_EQ(mkdir(Path(dir).c_str(), 0755), 0);
