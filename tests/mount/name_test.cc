@@ -210,8 +210,39 @@ TEST_F(NameTest, ListingWithAttributesSparesLookups) {
   size_t second = AddMount();
   file_system(second).Reset();
   ASSERT_EQ(Shell("ls -l " + Path("d", second) + " >/dev/null"), 0);
-  EXPECT_LE(file_system(second).Calls("Lookup") + file_system(second).Calls("Getattr"), 20u)
+  // But for those that a first listing leaves out, to see whether they are asked for.
+  EXPECT_LE(file_system(second).Calls("Lookup") + file_system(second).Calls("Getattr"), 20u + 64u)
       << file_system(second).Summary();
+}
+
+TEST_F(NameTest, OwnChangesCostNoQuestions) {
+  ASSERT_EQ(mkdir(Path("d").c_str(), 0755), 0);
+  file_system().Reset();
+  for (int i = 0; i < 50; ++i) WriteFile(Path("d/" + std::to_string(i), 0), "x");
+  for (int i = 0; i < 50; ++i) {
+    std::string name = Path("d/" + std::to_string(i));
+    ASSERT_EQ(rename(name.c_str(), (name + "x").c_str()), 0);
+  }
+  // One place in 256 is shared.
+  EXPECT_LE(file_system().Calls("Getattr") + file_system().Calls("Getxattr"), 2u)
+      << file_system().Summary();
+  struct stat st;
+  ASSERT_EQ(stat(Path("d").c_str(), &st), 0);
+  EXPECT_EQ(st.st_size, 50 * 32);
+}
+
+TEST_F(NameTest, AListingThatNobodyLooksAtIsBare) {
+  for (std::string dir : {"d", "e"}) {
+    ASSERT_EQ(mkdir(Path(dir).c_str(), 0755), 0);
+    for (int i = 0; i < 500; ++i) WriteFile(Path(dir + "/" + std::to_string(i), 0), "x");
+  }
+  size_t second = AddMount();
+  ASSERT_EQ(Shell("find " + Path("d", second) + " -name none"), 0);
+  size_t known = session(second).known_inodes();
+  ASSERT_EQ(Shell("find " + Path("e", second) + " -name none"), 0);
+  EXPECT_LE(session(second).known_inodes(), known + 1);
+  ASSERT_EQ(Shell("ls -l " + Path("e", second) + " >/dev/null"), 0);
+  EXPECT_GE(session(second).known_inodes(), known + 501);
 }
 
 TEST_F(NameTest, AListingAgainComesFromTheCache) {
