@@ -52,6 +52,20 @@ bool DecodeCall(std::span<const std::byte> record, CallHeader& call) {
   return true;
 }
 
+void EncodeCallHeader(uint32_t xid, uint32_t program, uint32_t version, uint32_t procedure,
+                      XdrWriter& out) {
+  out.U32(xid);
+  out.U32(static_cast<uint32_t>(MessageType::kCall));
+  out.U32(kRpcVersion);
+  out.U32(program);
+  out.U32(version);
+  out.U32(procedure);
+  for (int i = 0; i < 2; ++i) {  // credentials and verifier
+    out.U32(static_cast<uint32_t>(AuthFlavor::kNone));
+    out.U32(0);
+  }
+}
+
 void ReplyHeader::Put(uint32_t value) {
   value = __builtin_bswap32(value);
   std::memcpy(bytes_.data() + size_bytes_, &value, 4);

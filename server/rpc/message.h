@@ -48,6 +48,10 @@ struct CallHeader {
 // nothing behind it is decoded; an `auth` that is not kOk makes the call one to be denied.
 bool DecodeCall(std::span<const std::byte> record, CallHeader& call);
 
+// A call as AUTH_NONE, up to its arguments.
+void EncodeCallHeader(uint32_t xid, uint32_t program, uint32_t version, uint32_t procedure,
+                      XdrWriter& out);
+
 // A record mark and what comes before the results; always one fragment.
 class ReplyHeader {
  public:

@@ -95,8 +95,13 @@ std::string NfsLines(const json& nfs) {
     server = "SERVER";
     where = "from a guest that reaches this host as SERVER";
   }
-  std::string access = Printable(TextIn(nfs, "access"));
-  std::replace(access.begin(), access.end(), ' ', '\n');
+  std::string access = "  " + Printable(TextIn(nfs, "access"));
+  for (size_t at = 2; (at = access.find(' ', at)) != access.npos; at += 3)
+    access.replace(at, 1, "\n  ");
+  if (access.find("insecure") == access.npos)
+    access +=
+        "\n  (a guest of QEMU's user networking is let in by: prism access NAME "
+        "'127.0.0.1(insecure)')";
   return fmt::format(
       "\nNFS, {}:\n"
       "  mount -t nfs -o vers=3,proto=tcp,port={},mountproto=tcp,mountport={},nolock,addr={} {}:{} "
