@@ -16,11 +16,18 @@ Outcome<std::unique_ptr<NfsService>> NfsService::Start(fs::Host& host, nfs3::Exp
   rpc.programs = {std::make_shared<nfs3::NfsProgram>(services),
                   std::make_shared<nfs3::MountProgram>(services)};
   rpc.wait_durable = [&host](uint64_t mark) { return host.WaitDurable(mark); };
+  const std::vector<std::shared_ptr<rpc::Program>> programs = rpc.programs;
   PRISM_ASSIGN(service->rpc_, rpc::RpcServer::Start(std::move(rpc)));
+  if (!options.portmap) return service;
+  std::vector<rpc::PortmapEntry> entries;
+  for (const auto& program : programs)
+    entries.push_back({program->number(), program->version(), service->address().port});
+  PRISM_ASSIGN(service->portmap_, rpc::PortmapRegistration::Register(entries));
   return service;
 }
 
 NfsService::~NfsService() {
+  portmap_.reset();
   if (rpc_) rpc_->Stop();
 }
 

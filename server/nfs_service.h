@@ -8,6 +8,7 @@
 #include "fs/core/host.h"
 #include "server/nfs3/exports.h"
 #include "server/nfs3/file_handle.h"
+#include "server/rpc/portmap.h"
 #include "server/rpc/server.h"
 
 namespace prism::server {
@@ -33,6 +34,7 @@ class NfsService {
 
   std::unique_ptr<nfs3::HandleCodec> handles_;
   std::unique_ptr<rpc::RpcServer> rpc_;
+  std::unique_ptr<rpc::PortmapRegistration> portmap_;  // as long as rpc_ serves
 };
 
 }  // namespace prism::server

@@ -345,4 +345,27 @@ Status Client::Release(const fs::Caller& caller, InodeId ino) {
   return CallStatus(*channel_, Op::kRelease, caller, InoRequest{ino});
 }
 
+Status Client::Lock(const fs::Caller& caller, const fs::LockArgs& args) {
+  LockRequest request{args};
+  request.args.owner = Cut(args.owner, kWireLockOwnerMax);
+  return CallStatus(*channel_, Op::kLock, caller, request);
+}
+
+Result<std::optional<fs::LockHolder>> Client::TestLock(const fs::Caller& caller,
+                                                       const fs::LockArgs& args) {
+  LockRequest request{args};
+  request.args.owner = Cut(args.owner, kWireLockOwnerMax);
+  PRISM_ASSIGN(TestLockReply reply, Call<TestLockReply>(*channel_, Op::kTestLock, caller, request));
+  return std::move(reply.holder);
+}
+
+Status Client::CancelLock(const fs::Caller& caller, uint64_t cookie) {
+  return CallStatus(*channel_, Op::kCancelLock, caller, CancelLockRequest{cookie});
+}
+
+Status Client::DropLocks(const fs::Caller& caller, InodeId ino, std::string_view owner_prefix) {
+  return CallStatus(*channel_, Op::kDropLocks, caller,
+                    DropLocksRequest{ino, Cut(owner_prefix, kWireLockOwnerMax)});
+}
+
 }  // namespace prism::vrpc

@@ -77,7 +77,15 @@ struct EnumRange<fs::XattrMode> {
 };
 template <>
 struct EnumRange<fs::Event::Kind> {
-  static constexpr auto kFirst = fs::Event::Kind::kInode, kLast = fs::Event::Kind::kAll;
+  static constexpr auto kFirst = fs::Event::Kind::kInode, kLast = fs::Event::Kind::kLockGranted;
+};
+template <>
+struct EnumRange<fs::LockKind> {
+  static constexpr auto kFirst = fs::LockKind::kPosix, kLast = fs::LockKind::kNetwork;
+};
+template <>
+struct EnumRange<fs::LockType> {
+  static constexpr auto kFirst = fs::LockType::kUnlock, kLast = fs::LockType::kExclusive;
 };
 
 inline auto FieldsOf(fs::Change& v) { return std::tie(v.before, v.after); }
@@ -96,6 +104,9 @@ inline auto FieldsOf(fs::RenameResult& v) {
 inline auto FieldsOf(fs::ReadResult& v) { return std::tie(v.length, v.eof, v.attr); }
 inline auto FieldsOf(fs::WriteResult& v) {
   return std::tie(v.length, v.offset, v.committed, v.change);
+}
+inline auto FieldsOf(fs::LockHolder& v) {
+  return std::tie(v.kind, v.type, v.start, v.length, v.pid, v.own_client, v.owner);
 }
 
 class Encoder {

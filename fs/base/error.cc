@@ -45,6 +45,8 @@ constexpr std::array<Row, kErrCount> kRows = {{
     {Err::kTimedOut, ETIMEDOUT, "timed-out"},
     {Err::kProtocol, EPROTO, "protocol"},
     {Err::kNotSync, ECANCELED, "not-in-sync"},
+    {Err::kDeadlock, EDEADLK, "deadlock"},
+    {Err::kNoLocks, ENOLCK, "no-locks"},
 }};
 
 constexpr bool RowsAreInOrder() {

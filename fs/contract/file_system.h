@@ -33,6 +33,7 @@
 #include "fs/base/function_ref.h"
 #include "fs/contract/attr.h"
 #include "fs/contract/limits.h"
+#include "fs/contract/lock.h"
 
 namespace prism::fs {
 
@@ -171,18 +172,23 @@ struct StatfsResult {
   uint64_t free_files = 0;
 };
 
-// What another holder of the same volume changed, so that a client can drop what it has cached.
-// Never about the receiver's own operations.
+// What another holder of the same volume changed, so that a client can drop what it has cached
+// (never about the receiver's own operations); and that a lock it waits for is there.
 struct Event {
   enum class Kind : uint8_t {
     kInode = 0,     // data and attributes of `ino`
     kEntry = 1,     // the entry `name` of directory `ino` (and that directory's attributes)
     kOrphaned = 2,  // `ino` has lost its last link; the receiver holds it too, until it Releases it
     kAll = 3,       // more than could be told: drop everything
+    // The receiver's request `cookie` for a lock of `ino` has been granted. May come before the
+    // call that asked has returned. After kAll one may have been lost: asking once more without
+    // waiting tells.
+    kLockGranted = 4,
   };
   Kind kind = Kind::kInode;
   InodeId ino = 0;
   std::string name;
+  uint64_t cookie = 0;
 };
 
 class EventListener {
@@ -264,6 +270,7 @@ class FileSystem {
   // holder of every inode orphaned while it lives: the one that unlinked learns it from nlink 0,
   // the others from Event::kOrphaned. A client Releases when its kernel has forgotten the inode;
   // destroying the object releases all. Releasing what is not held is kInvalid.
+  // The client's locks of the inode go too.
   virtual Status Release(const Caller& caller, InodeId ino) = 0;
 
   // Whether the operation with this id was done, by whichever client object and before a crash or
@@ -274,6 +281,23 @@ class FileSystem {
     (void)request;
     return Fail(Err::kNoEntry);
   }
+
+  // LOCKS: see fs/contract/lock.h. Of any existing inode, on read-only volumes too. An
+  // implementation through which locks cannot be reached answers kNotSupported, as these do.
+
+  // Sets, changes or (kUnlock: of an inode that is gone too) gives up a lock of one range. A
+  // conflict is kAgain, and with `wait` the request is queued. Checked callers need to be allowed
+  // to read the body for a shared lock, to write it for an exclusive one. kInvalid: a range or
+  // owner that cannot be, or a cookie that waits already; kDeadlock; kNoLocks.
+  virtual Status Lock(const Caller& caller, const LockArgs& args);
+  // A lock that keeps this one from being granted now; none: it would be. (type: not kUnlock.)
+  virtual Result<std::optional<LockHolder>> TestLock(const Caller& caller, const LockArgs& args);
+  // This client's request no longer waits. kNoEntry: it did not (any more): it was granted, which
+  // the event tells or has told, or it was never queued.
+  virtual Status CancelLock(const Caller& caller, uint64_t cookie);
+  // Gives up what this client has and waits for: of one inode, or 0 for all; of the owners that
+  // begin with these bytes, or "" for all.
+  virtual Status DropLocks(const Caller& caller, InodeId ino, std::string_view owner_prefix);
 };
 
 // The rules for names above: Ok, kInvalid or kNameTooLong.

@@ -39,4 +39,11 @@ void Clients::Tell(ClientId self, Event::Kind kind, InodeId ino, std::string_vie
     if (client.id != self && client.listener != nullptr) client.listener->OnEvent(event);
 }
 
+void Clients::TellGranted(ClientId id, InodeId ino, uint64_t cookie) {
+  std::shared_lock lock(mutex_);
+  const Event event{Event::Kind::kLockGranted, ino, {}, cookie};
+  for (const Client& client : clients_)
+    if (client.id == id && client.listener != nullptr) client.listener->OnEvent(event);
+}
+
 }  // namespace prism::fs

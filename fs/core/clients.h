@@ -1,4 +1,4 @@
-// The clients attached to a volume, and telling them what the others did.
+// The clients attached to a volume, and telling them what the others did, or gave up.
 #pragma once
 
 #include <atomic>
@@ -36,6 +36,8 @@ class Clients {
   void TellOrphaned(ClientId self, InodeId ino) {
     if (count() > 1) Tell(self, Event::Kind::kOrphaned, ino, {});
   }
+  // To `client` alone, if it still listens.
+  void TellGranted(ClientId client, InodeId ino, uint64_t cookie);
 
  private:
   struct Client {

@@ -12,6 +12,9 @@ VolumeFs::VolumeFs(std::shared_ptr<VolumeCore> core, const AttachOptions& option
 
 VolumeFs::~VolumeFs() {
   impl_.clients.Detach(id_);
+  LockTable::Grants grants;
+  impl_.locks.Drop(id_, 0, {}, grants);
+  TellGrants(grants);
   impl_.orphans.Detach(id_);
   // What few files were left to this client alone go at once; the background frees the rest.
   constexpr size_t kStepsAtOnce = 64;
@@ -85,6 +88,11 @@ Result<StatfsResult> VolumeFs::Statfs(const Caller&) {
 
 Status VolumeFs::Release(const Caller&, InodeId ino) {
   PRISM_TRY(Alive());
+  if (impl_.locks.size() > 0) {
+    LockTable::Grants grants;
+    impl_.locks.Drop(id_, ino, {}, grants);
+    TellGrants(grants);
+  }
   return impl_.orphans.Release(id_, ino);
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,6 +55,10 @@ class VolumeFs : public FileSystem {
                              uint64_t to_offset, uint64_t length) override;
   Status Release(const Caller& caller, InodeId ino) override;
   Result<InodeId> FindDone(const RequestId& request) override;
+  Status Lock(const Caller& caller, const LockArgs& args) override;
+  Result<std::optional<LockHolder>> TestLock(const Caller& caller, const LockArgs& args) override;
+  Status CancelLock(const Caller& caller, uint64_t cookie) override;
+  Status DropLocks(const Caller& caller, InodeId ino, std::string_view owner_prefix) override;
 
  private:
   using Transaction = std::unique_ptr<cow::WriteTransaction>;
@@ -113,6 +118,10 @@ class VolumeFs : public FileSystem {
   // op_body.cc
   Result<uint64_t> CopyBytes(const Caller& caller, InodeId from, uint64_t from_offset, InodeId to,
                              uint64_t to_offset, uint64_t length);
+
+  // op_lock.cc
+  void TellGrants(const LockTable::Grants& grants);
+  Status MayLock(const Caller& caller, InodeId ino, LockType type) const;
 
   // op_xattr.cc. One attribute, its name checked; keeps mode and access ACL in step.
   Status StoreXattr(cow::WriteTransaction& transaction, InodeRecord& record, std::string_view name,

@@ -77,6 +77,7 @@ Outcome<std::vector<fs::VolumeInfo>> ModelHost::Clone(std::string_view source,
     volume->parent = source;
     volume->created_sec = Now().sec;
     volume->attached.clear();
+    volume->locks = {};
     // Nobody holds an orphan of the source here.
     std::erase_if(volume->nodes, [](const auto& item) { return item.second.nlink == 0; });
     world_->volumes[target] = volume;

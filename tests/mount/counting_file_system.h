@@ -185,6 +185,23 @@ class CountingFileSystem final : public fs::FileSystem {
     if (status) released_.insert(ino);
     return status;
   }
+  Status Lock(const fs::Caller& caller, const fs::LockArgs& args) override {
+    Count(args.type == fs::LockType::kUnlock ? "Unlock" : "Lock");
+    return inner_->Lock(caller, args);
+  }
+  Result<std::optional<fs::LockHolder>> TestLock(const fs::Caller& caller,
+                                                 const fs::LockArgs& args) override {
+    Count("TestLock");
+    return inner_->TestLock(caller, args);
+  }
+  Status CancelLock(const fs::Caller& caller, uint64_t cookie) override {
+    Count("CancelLock");
+    return inner_->CancelLock(caller, cookie);
+  }
+  Status DropLocks(const fs::Caller& caller, InodeId ino, std::string_view prefix) override {
+    Count("DropLocks");
+    return inner_->DropLocks(caller, ino, prefix);
+  }
 
  private:
   class Filter final : public fs::EventListener {
