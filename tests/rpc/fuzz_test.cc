@@ -6,7 +6,7 @@
 namespace prism::rpc {
 namespace {
 
-constexpr uint32_t kStreams = 60'000;       // through the reader and the decoder
+constexpr uint32_t kStreams = 100'000;     // through the reader and the decoder
 constexpr uint32_t kSocketStreams = 3'000;  // through a server
 
 class Mutator {
