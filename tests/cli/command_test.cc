@@ -236,13 +236,33 @@ TEST_F(CommandTest, ServerUsage) {
   EXPECT_EQ(Shell(prismd + " --help").exit_code, 0);
   EXPECT_EQ(Shell(prismd + " --store x --compression rar").exit_code, 2);
   EXPECT_EQ(Shell(prismd + " --store x --node-cache many").exit_code, 2);
-  const ShellResult nfs = Shell(prismd + " --store " + directory_ / "s" + " --nfs 0.0.0.0:2049");
-  EXPECT_EQ(nfs.exit_code, 1);
-  EXPECT_TRUE(Has(nfs.output, "no NFS server")) << nfs.output;
+  EXPECT_EQ(Shell(prismd + " --store x --portmap").exit_code, 2) << "without --nfs";
+  for (const char* address : {"127.0.0.1", "127.0.0.1:70000", "no.such.host:2049", "192.0.2.1:1"}) {
+    const ShellResult nfs = Shell("timeout 20 " + prismd + " --store " + directory_ / "s" +
+                                  " --control " + directory_ / "c.sock" + " --nfs " + address);
+    EXPECT_EQ(nfs.exit_code, 1) << address;
+    EXPECT_TRUE(Has(nfs.output, address)) << nfs.output;
+  }
   EXPECT_EQ(Shell("echo x > " + directory_ / "file" + "; " + prismd + " --store " +
                   directory_ / "file" + " --control " + directory_ / "c.sock")
                 .exit_code,
             1);
+}
+
+TEST_F(CommandTest, NfsIsShownAndAccessIsGiven) {
+  LiveServer server(directory_.path(), "--nfs 127.0.0.1:0");
+  ASSERT_EQ(server.Prism("create v").exit_code, kExitDone);
+  const std::string shown = server.Prism("show v").output;
+  EXPECT_TRUE(Has(shown, "mount -t nfs -o vers=3,proto=tcp,port=")) << shown;
+  EXPECT_TRUE(Has(shown, "nfsroot=10.0.2.2:/v,")) << shown;
+  EXPECT_TRUE(Has(shown, "127.0.0.0/8(rw,no_root_squash,secure)")) << shown;
+  EXPECT_EQ(server.Prism("access v '10.0.0.0/8(ro)' '*(insecure)'").output,
+            "10.0.0.0/8(ro,no_root_squash,secure)\n*(rw,no_root_squash,insecure)\n");
+  EXPECT_EQ(server.Prism("access v 'nobody(ro)'").exit_code, kExitFailed);
+  EXPECT_EQ(server.Prism("access absent '*'").exit_code, kExitNotFound);
+  EXPECT_TRUE(Has(server.Prism("access v").output, "*(rw")) << "a refused rule changes nothing";
+  EXPECT_TRUE(Has(server.Prism("access v --default").output, "::1(rw"));
+  EXPECT_EQ(server.Prism("access v --default '*'").exit_code, kExitUsage);
 }
 
 TEST_F(CommandTest, ServerOptionsAreTaken) {
