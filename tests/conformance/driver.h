@@ -31,6 +31,7 @@ enum class Feature {
   kHoldsUnseen,       // a client holds orphans that it has never looked up
   kInodeByNumber,     // an inode number that was never heard of
   kKillPrivileges,    // set-id bits stay unless SetAttr::kill_privileges
+  kLocks,             // Lock, TestLock, CancelLock, DropLocks
   kLongTargets,       // symlink targets of kSymlinkMax bytes
   kManyGroups,        // callers in more than 16 groups
   kOrphans,           // unlinked files live on

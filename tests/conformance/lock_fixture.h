@@ -60,6 +60,8 @@ class LockTest : public Conformance {
     if (other_ != nullptr) other_->SetListener(nullptr);
   }
 
+  void SetUp() override { NEEDS(kLocks); }
+
   LockArgs Args(std::string_view owner, LockType type, uint64_t start = 0, uint64_t length = 0) {
     return {.ino = ino_, .type = type, .start = start, .length = length, .owner = owner, .pid = 77};
   }
