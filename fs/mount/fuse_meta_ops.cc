@@ -18,6 +18,7 @@ void Init(void* userdata, fuse_conn_info* connection) {
 }
 
 void Getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
+  if (auto known = ContextOf(req).own_changes.AttrOf(ino)) return ReplyAttr(req, *known);
   auto attr = ContextOf(req).fs.Getattr(CallerOf(req), ino);
   if (!attr) return ReplyError(req, attr.error());
   ReplyAttr(req, *attr);
@@ -36,6 +37,7 @@ void Setattr(fuse_req_t req, fuse_ino_t ino, struct stat* st, int fields, fuse_f
   if ((fields & FUSE_SET_ATTR_MTIME) && !changes.mtime_now) changes.mtime = TimeOf(st->st_mtim);
   changes.kill_privileges = Worker::Current()->facts().kill_privileges;
   auto change = ContextOf(req).fs.Setattr(CallerOf(req), ino, changes);
+  ContextOf(req).own_changes.Forget(ino);
   if (!change) return ReplyError(req, change.error());
   ReplyAttr(req, change->after);
 }

@@ -16,7 +16,9 @@
 #include "fs/contract/file_system.h"
 #include "fs/mount/helper_pool.h"
 #include "fs/mount/invalidator.h"
+#include "fs/mount/listing_advice.h"
 #include "fs/mount/lookup_table.h"
+#include "fs/mount/own_changes.h"
 
 namespace prism::mount {
 
@@ -31,6 +33,8 @@ struct MountContext {
   LockKeeper& locks;
   // The server keeps the locks; otherwise the kernel, for this mount alone.
   bool share_locks = true;
+  OwnChanges& own_changes;
+  ListingAdvice listings;
   // How long the kernel may believe what it was told, in seconds. Long, because the server tells
   // about foreign changes.
   double attr_timeout_s = 0;

@@ -27,7 +27,25 @@ namespace {
 
 using std::chrono::milliseconds;
 
+// Two requests: one is being copied into the kernel while the server works on the next.
+constexpr size_t kReadAheadBytes = 2 * fs::kIoMax;
+
 constexpr unsigned kHelpers = 8;  // fsyncs that wait at once; more wait for these
+
+// What others change: our own memory of it ends first, then the kernel's.
+class Listener final : public fs::EventListener {
+ public:
+  Listener(OwnChanges& own_changes, Invalidator& invalidator)
+      : own_changes_(own_changes), invalidator_(invalidator) {}
+  void OnEvent(const fs::Event& event) override {
+    own_changes_.OnEvent(event);
+    invalidator_.OnEvent(event);
+  }
+
+ private:
+  OwnChanges& own_changes_;
+  Invalidator& invalidator_;
+};
 
 class Session final : public MountSession {
  public:
@@ -43,7 +61,9 @@ class Session final : public MountSession {
                  .invalidator = invalidator_,
                  .helpers = helpers_,
                  .locks = locks_,
-                 .share_locks = options_.share_locks} {}
+                 .share_locks = options_.share_locks,
+                 .own_changes = own_changes_,
+                 .listings = {}} {}
 
   ~Session() override {
     if (mounted_ && !WaitEnded(milliseconds(0))) Abort();
@@ -94,6 +114,8 @@ class Session final : public MountSession {
   std::unique_ptr<FuseConnection> connection_;
   LockKeeper locks_;
   Invalidator invalidator_;
+  OwnChanges own_changes_;
+  Listener listener_{own_changes_, invalidator_};
   HelperPool helpers_;
   MountContext context_;
   std::vector<std::unique_ptr<Worker>> workers_;
@@ -158,7 +180,7 @@ Outcome<void> Session::Begin() {
                    options_.directory);
   device_ = mount->device;
 
-  file_system_->SetListener(&invalidator_);
+  file_system_->SetListener(&listener_);
   for (unsigned i = 0; i < options_.threads; ++i) workers_.push_back(connection_->NewWorker());
   // INIT comes first and alone: the others start when what it decided is known.
   serving_ = options_.threads;
@@ -174,7 +196,7 @@ Outcome<void> Session::Begin() {
 // The kernel's default of 128 KiB cannot be raised in INIT, only where each device's is set.
 void Session::RaiseReadahead() {
   std::ofstream file("/sys/class/bdi/" + device_ + "/read_ahead_kb");
-  file << (fs::kIoMax >> 10) << std::endl;
+  file << (kReadAheadBytes >> 10) << std::endl;
   if (!file) spdlog::debug("read-ahead stays as the kernel chose");
 }
 
