@@ -82,8 +82,9 @@ TEST_F(NlmTest, ManyMachinesAreBounded) {
   for (size_t i = 0; i < HostTable::kMachinesMax; ++i) {
     peer.ip[15] = static_cast<uint8_t>(i / HostTable::kMachinesPerAddressMax);
     ASSERT_TRUE(hosts->Register(peer, "m" + std::to_string(i))) << i;
-    if (i + 1 == HostTable::kMachinesPerAddressMax)
+    if (i + 1 == HostTable::kMachinesPerAddressMax) {
       EXPECT_EQ(test::ErrOf(hosts->Register(peer, "one more")), Err::kNoLocks);
+    }
   }
   EXPECT_TRUE(hosts->Register(peer, "m4095"));
   peer.ip[15] = 99;
