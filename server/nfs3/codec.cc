@@ -7,36 +7,42 @@ namespace {
 
 enum TimeHow : uint32_t { DONT_CHANGE = 0, SET_TO_SERVER_TIME = 1, SET_TO_CLIENT_TIME = 2 };
 constexpr uint32_t kModeBits = 07777;
+constexpr size_t kWccAttrSize = 4 + 8 + 8 + 8;  // of a pre_op_attr
 
-void PutTime(rpc::XdrWriter& out, const fs::Timespec& time) {
+template <typename Block>
+void PutTime(Block& out, const fs::Timespec& time) {
   out.U32(static_cast<uint32_t>(std::clamp<int64_t>(time.sec, 0, UINT32_MAX)));
   out.U32(time.nsec);
 }
 
 void PutWccAttr(rpc::XdrWriter& out, const fs::Attr& attr) {
-  out.Bool(true);
-  out.U64(attr.size);
-  PutTime(out, attr.mtime);
-  PutTime(out, attr.ctime);
+  rpc::XdrBlock<kWccAttrSize> block;
+  block.Bool(true);
+  block.U64(attr.size);
+  PutTime(block, attr.mtime);
+  PutTime(block, attr.ctime);
+  out.Append(block);
 }
 
 }  // namespace
 
 void PutFattr(rpc::XdrWriter& out, VolumeId volume, const fs::Attr& attr) {
-  out.U32(static_cast<uint32_t>(attr.type));
-  out.U32(attr.mode);
-  out.U32(attr.nlink);
-  out.U32(attr.uid);
-  out.U32(attr.gid);
-  out.U64(attr.size);
-  out.U64(attr.used_bytes);
-  out.U32(attr.rdev_major);
-  out.U32(attr.rdev_minor);
-  out.U64(volume);
-  out.U64(attr.ino);
-  PutTime(out, attr.atime);
-  PutTime(out, attr.mtime);
-  PutTime(out, attr.ctime);
+  rpc::XdrBlock<kFattrSize> block;
+  block.U32(static_cast<uint32_t>(attr.type));
+  block.U32(attr.mode);
+  block.U32(attr.nlink);
+  block.U32(attr.uid);
+  block.U32(attr.gid);
+  block.U64(attr.size);
+  block.U64(attr.used_bytes);
+  block.U32(attr.rdev_major);
+  block.U32(attr.rdev_minor);
+  block.U64(volume);
+  block.U64(attr.ino);
+  PutTime(block, attr.atime);
+  PutTime(block, attr.mtime);
+  PutTime(block, attr.ctime);
+  out.Append(block);
 }
 
 void PutPostOp(rpc::XdrWriter& out, VolumeId volume, const fs::Attr* attr) {

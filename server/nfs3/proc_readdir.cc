@@ -17,6 +17,9 @@ constexpr uint64_t kCookieEnd = uint64_t{1} << 63;
 // list's end and eof.
 constexpr size_t kFrameSize = 4 + 4 + kFattrSize + kVerfSize + 4 + 4;
 
+// What is reserved for a reply at once; longer ones grow.
+constexpr size_t kReserveMax = 64 << 10;
+
 struct Listing {
   InodeId dir = 0;
   VolumeId volume = 0;
@@ -26,14 +29,15 @@ struct Listing {
   size_t entries = 0;
 };
 
-size_t EntrySize(std::string_view name) {  // of an entry3, with what says that it follows
-  return 4 + 8 + 4 + rpc::XdrPadded(name.size()) + 8;
+constexpr size_t EntrySize(size_t name_bytes) {  // of an entry3, with what says that it follows
+  return 4 + 8 + 4 + rpc::XdrPadded(name_bytes) + 8;
 }
+constexpr size_t kEntrySizeMax = EntrySize(fs::kNameMax);
 
 // False: it does not fit.
 bool PutEntry(Exchange& x, Listing& listing, std::string_view name, InodeId ino, uint64_t cookie,
               const fs::Attr* attr) {
-  const size_t dir_size = EntrySize(name);
+  const size_t dir_size = EntrySize(name.size());
   size_t size = dir_size;
   if (listing.plus) size += 4 + kFattrSize + 4 + 4 + kHandleSize;
   if (size > listing.bytes_left) return false;
@@ -42,14 +46,18 @@ bool PutEntry(Exchange& x, Listing& listing, std::string_view name, InodeId ino,
   listing.bytes_left -= size;
   listing.dir_bytes_left -= std::min(dir_size, listing.dir_bytes_left);
   ++listing.entries;
-  x.out.Bool(true);
-  x.out.U64(ino);
-  x.out.String(name);
-  x.out.U64(cookie);
+  rpc::XdrBlock<kEntrySizeMax> entry;
+  entry.Bool(true);
+  entry.U64(ino);
+  entry.String(name);
+  entry.U64(cookie);
+  x.out.Append(entry);
   if (!listing.plus) return true;
   PutPostOp(x.out, listing.volume, attr);
-  x.out.Bool(true);
-  x.out.Opaque(x.HandleOf(listing.volume, ino));
+  rpc::XdrBlock<4 + 4 + kHandleSize> handle;
+  handle.Bool(true);
+  handle.Opaque(x.HandleOf(listing.volume, ino));
+  x.out.Append(handle);
   return true;
 }
 
@@ -111,6 +119,7 @@ void List(Exchange& x, std::span<const std::byte> handle, uint64_t cookie, uint6
   const Result<fs::Attr> attr = dir->fs().Getattr(dir->Caller(), dir->ino);
   if (!attr) return x.Fail(attr.error());
   if (attr->type != fs::FileType::kDirectory) return x.Fail(NFS3ERR_NOTDIR);
+  x.out.Reserve(std::min(kFrameSize + listing.bytes_left, kReserveMax));
   x.out.U32(NFS3_OK);
   PutPostOp(x.out, dir->volume, &*attr);
   x.out.U64(kCookieVerifier);

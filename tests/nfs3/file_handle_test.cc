@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "tests/model/model_host.h"
 
 namespace prism::nfs3 {
@@ -29,6 +31,17 @@ TEST_F(FileHandleTest, SurvivesARestart) {
   const HandleBytes handle = codec_->Encode({3, 4});
   EXPECT_EQ(Open(host_)->Encode({3, 4}), handle);
   EXPECT_EQ(Open(host_)->Decode(handle), (FileId{3, 4}));
+}
+
+// Clients keep handles over an upgrade of the server: the MAC by `openssl mac ... SIPHASH`.
+TEST_F(FileHandleTest, StaysAsItIs) {
+  std::string key;
+  for (char byte = 0; byte < 16; ++byte) key.push_back(byte);
+  ASSERT_TRUE(host_.SetSetting("nfs/handle-key", key));
+  constexpr uint8_t kMac[] = {0x0d, 0x3d, 0xa9, 0x55, 0x1d, 0xc4, 0xda, 0xe7,
+                              0x16, 0x5c, 0xc2, 0xc6, 0xef, 0x27, 0x4c, 0xf6};
+  const HandleBytes handle = Open(host_)->Encode({3, 4});
+  EXPECT_EQ(std::memcmp(&handle[20], kMac, sizeof kMac), 0);
 }
 
 TEST_F(FileHandleTest, AnotherStoresIsRefused) {
