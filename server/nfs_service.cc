@@ -1,5 +1,7 @@
 #include "server/nfs_service.h"
 
+#include <spdlog/spdlog.h>
+
 #include "server/nfs3/mount_program.h"
 #include "server/nfs3/program.h"
 
@@ -15,18 +17,30 @@ Outcome<std::unique_ptr<NfsService>> NfsService::Start(fs::Host& host, nfs3::Exp
   rpc.workers = options.workers;
   rpc.programs = {std::make_shared<nfs3::NfsProgram>(services),
                   std::make_shared<nfs3::MountProgram>(services)};
+  PRISM_ASSIGN(service->nlm_, nlm::NlmService::Open(services, options.nlm));
+  for (auto& program : service->nlm_->Programs()) rpc.programs.push_back(std::move(program));
   rpc.wait_durable = [&host](uint64_t mark) { return host.WaitDurable(mark); };
   const std::vector<std::shared_ptr<rpc::Program>> programs = rpc.programs;
   PRISM_ASSIGN(service->rpc_, rpc::RpcServer::Start(std::move(rpc)));
+  service->nlm_->Begin();
   if (!options.portmap) return service;
   std::vector<rpc::PortmapEntry> entries;
   for (const auto& program : programs)
-    entries.push_back({program->number(), program->version(), service->address().port});
+    if (program->number() != nlm::kNsmProgram)
+      entries.push_back({program->number(), program->version(), service->address().port});
   PRISM_ASSIGN(service->portmap_, rpc::PortmapRegistration::Register(entries));
+  // A host that is an NFS client too has a status monitor of its own, which has to stay.
+  auto nsm = rpc::PortmapRegistration::Register(
+      {{nlm::kNsmProgram, nlm::kNsmVersion, service->address().port}});
+  if (nsm)
+    service->nsm_portmap_ = std::move(*nsm);
+  else
+    spdlog::warn("restarts of lock clients will not be heard of: {}", nsm.error().message);
   return service;
 }
 
 NfsService::~NfsService() {
+  nsm_portmap_.reset();
   portmap_.reset();
   if (rpc_) rpc_->Stop();
 }

@@ -8,6 +8,7 @@
 #include "fs/core/host.h"
 #include "server/nfs3/exports.h"
 #include "server/nfs3/file_handle.h"
+#include "server/nlm/nlm_service.h"
 #include "server/rpc/portmap.h"
 #include "server/rpc/server.h"
 
@@ -17,6 +18,7 @@ struct NfsOptions {
   std::string listen;    // ADDR:PORT, numeric
   bool portmap = false;  // register with the host's portmapper (rpcbind)
   unsigned workers = 16;
+  nlm::NlmOptions nlm;
 };
 
 class NfsService {
@@ -33,8 +35,10 @@ class NfsService {
   NfsService() = default;
 
   std::unique_ptr<nfs3::HandleCodec> handles_;
+  std::unique_ptr<nlm::NlmService> nlm_;
   std::unique_ptr<rpc::RpcServer> rpc_;
   std::unique_ptr<rpc::PortmapRegistration> portmap_;  // as long as rpc_ serves
+  std::unique_ptr<rpc::PortmapRegistration> nsm_portmap_;
 };
 
 }  // namespace prism::server

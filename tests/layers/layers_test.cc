@@ -25,6 +25,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"fs/mount", {"fs/base", "fs/contract", "vrpc"}},
     {"server/rpc", {"fs/base"}},
     {"server/nfs3", {"fs/base", "fs/contract", "fs/core", "server/rpc"}},
+    {"server/nlm", {"fs/base", "fs/contract", "fs/core", "server/rpc", "server/nfs3"}},
     {"server",
      {"fs/base", "fs/contract", "fs/core", "vrpc", "server/rpc", "server/nfs3", "server/nlm"}},
     {"tools/prism", {"fs/base", "fs/contract", "fs/mount", "vrpc"}},
