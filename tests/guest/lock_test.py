@@ -1,5 +1,5 @@
-"""A guest with Debian's lock daemons mounts a volume without `nolock`: its locks and those of a FUSE
-mount on the host exclude each other, and survive a server that is killed."""
+"""A guest with Debian's lock daemons mounts a volume without `nolock`: its locks and those
+of a FUSE mount on the host exclude each other."""
 import errno
 import fcntl
 import os

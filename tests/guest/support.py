@@ -87,7 +87,7 @@ class Server:
 
 
 class Done:
-    """How a guest ended: `status`, `output` (the job's), `console` (with tools/guest's own lines)."""
+    """How a guest ended: `status`, `output` (the job's), `console` (with what the tool says)."""
 
     def __init__(self, status, output, console):
         self.status, self.output, self.console = status, output, console
