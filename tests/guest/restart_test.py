@@ -6,14 +6,17 @@ import time
 
 import support
 
-KILLS = 5
 WORKERS = 8
 ROUNDS = 25  # of each
-PARTS = 24
-PART_BYTES = 2000000
-# Many at once, so that every kill meets requests that are done and not answered: all of them are
-# such that sending them again fails, and with `set -e` the job. Beside them, unstable writes, which
-# the server may forget only before their COMMIT.
+KILLS_IN_ROUNDS = 4
+PARTS = 3
+PART_BYTES = 40 << 20
+UNIT_BYTES = 8 << 20
+# First many requests at once, so that every kill meets some that are done and not answered: all are
+# such that sending them again fails, and with `set -e` the job.
+# Then direct writes of 40 MiB, each hundreds of unstable WRITEs and one COMMIT in the end, with
+# nothing beside them that would make them durable: a kill in the middle loses what was written, and
+# only the server's new verifier makes the guest send it again.
 JOB = f"""
 set -e
 work() {{
@@ -37,10 +40,15 @@ for worker in $(seq {WORKERS}); do
   work $worker &
   children="$children $!"
 done
-for part in $(seq {PARTS}); do
-  seq $part 1000000 | head -c {PART_BYTES} > parts/$part
-done
 for child in $children; do wait $child; done
+
+for part in $(seq {PARTS}); do
+  seq $part 2000000 | head -c {UNIT_BYTES} > /tmp/unit
+  cat /tmp/unit /tmp/unit /tmp/unit /tmp/unit /tmp/unit > /tmp/data
+  echo "part $part"
+  dd if=/tmp/data of=parts/$part bs={PART_BYTES} oflag=direct 2> /dev/null
+  cmp /tmp/data parts/$part
+done
 sync
 echo 3 > /proc/sys/vm/drop_caches
 cat parts/* | wc -c
@@ -49,38 +57,44 @@ echo verified
 
 
 def part(number):
-    data = b"".join(b"%d\n" % i for i in range(number, PART_BYTES // 4))
-    return data[:PART_BYTES]
+    unit = b"".join(b"%d\n" % i for i in range(number, UNIT_BYTES // 6))[:UNIT_BYTES]
+    return unit * (PART_BYTES // UNIT_BYTES)
 
 
 class RestartTest(support.GuestTest):
+    # Nothing but a COMMIT makes unstable writes durable meanwhile.
+    server_options = ("--flush-interval-ms", "60000", "--checkpoint-interval-ms", "60000")
 
     def test_killed_servers(self):
         self.server.prism("create", "vm-1")
         guest = subprocess.Popen(
-            self.server.guest("--timeout-s", "200", "--job", JOB, "vm-1"),
+            self.server.guest("--timeout-s", "400", "--mount-options", "nolock,wsize=65536",
+                              "--job", JOB, "vm-1"),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.addCleanup(self.end, guest)
         console = []
         reader = threading.Thread(target=lambda: console.append(guest.stderr.read()))
         reader.start()
+        rounds = WORKERS * ROUNDS
+        kill_at = [kill * rounds // (KILLS_IN_ROUNDS + 1) for kill in range(1, KILLS_IN_ROUNDS + 1)]
+        kill_at += [rounds + part for part in range(1, PARTS + 1)]
         lines = []
-        kills = 0
         for line in guest.stdout:
             lines.append(line.strip())
-            if len(lines) >= (kills + 1) * WORKERS * ROUNDS // (KILLS + 1) and kills < KILLS:
+            if len(lines) in kill_at:
+                # Of the direct write, about a second, some has arrived by then.
+                time.sleep(0.3 if lines[-1].startswith("part") else 0)
                 self.server.kill()
                 time.sleep(0.2)
                 self.server.start()
-                kills += 1
         guest.wait()
         reader.join()
         self.assertEqual(guest.returncode, 0, "\n".join(lines[-20:] + console))
 
-        self.assertEqual(kills, KILLS)
         every = [(worker, i) for worker in range(1, WORKERS + 1) for i in range(1, ROUNDS + 1)]
-        self.assertEqual(sorted(lines[:-2]), sorted(f"round {worker} {i}" for worker, i in every))
-        self.assertEqual(lines[-2:], [str(PARTS * PART_BYTES), "verified"])
+        self.assertEqual(sorted(lines[:rounds]), sorted(f"round {w} {i}" for w, i in every))
+        self.assertEqual(lines[rounds:], [f"part {number}" for number in range(1, PARTS + 1)] +
+                         [str(PARTS * PART_BYTES), "verified"])
         exported = self.export("vm-1")
         for number in range(1, PARTS + 1):
             self.assertTrue((exported / f"parts/{number}").read_bytes() == part(number), number)

@@ -20,7 +20,7 @@ PRISMD = os.environ["PRISMD"]
 PRISM = os.environ["PRISM"]
 SOURCE = pathlib.Path(os.environ["PRISM_SOURCE_DIR"])
 GUEST = str(SOURCE / "tools/guest")
-ROOT_PACKAGES = "systemd,systemd-sysv,udev,dbus,nfs-common,rpcbind"
+ROOT_PACKAGES = "systemd,systemd-sysv,udev,dbus,netbase,nfs-common,rpcbind"
 _UNAVAILABLE = 126  # of tools/guest
 _SKIPPED = 77  # for CTest: SKIP_RETURN_CODE
 _READY_TIMEOUT_S = 30
@@ -87,7 +87,7 @@ class Server:
 
 
 class Done:
-    """How a guest ended: `status`, `output` (the job's), `console` (with tools/guest's own lines)."""
+    """How a guest ended: `status`, `output` (the job's), `console` (with what the tool says)."""
 
     def __init__(self, status, output, console):
         self.status, self.output, self.console = status, output, console

@@ -13,7 +13,7 @@ _BUILT = pathlib.Path(__file__).resolve().parents[2] / "build/tools/prism"
 
 
 def is_local(address):
-    """Served where QEMU's user network has its host: such a guest comes from the host's loopback."""
+    """Served where a guest sees its host, and where it comes from the host's loopback."""
     return address.is_loopback or address.is_unspecified
 
 
