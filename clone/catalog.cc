@@ -217,6 +217,13 @@ Outcome<CatalogEntry> Catalog::Find(std::string_view name) {
   return EntryOf(volume);
 }
 
+Outcome<CatalogEntry> Catalog::Find(VolumeId id) {
+  std::lock_guard lock(mutex_);
+  auto found = by_id_.find(id);
+  if (found == by_id_.end()) return Explain(Err::kNoEntry, "there is no volume {}", id);
+  return EntryOf(found->second);
+}
+
 std::vector<CatalogEntry> Catalog::List() {
   std::vector<CatalogEntry> entries;
   std::lock_guard lock(mutex_);

@@ -42,6 +42,7 @@ class Catalog : public cow::RootOwner {
   Outcome<void> Rename(std::string_view from, std::string_view to);
 
   Outcome<CatalogEntry> Find(std::string_view name);
+  Outcome<CatalogEntry> Find(VolumeId id);
   std::vector<CatalogEntry> List();  // by name
 
   cow::Engine& engine() { return *engine_; }

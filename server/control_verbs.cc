@@ -28,6 +28,18 @@ json Describe(const fs::VolumeInfo& volume) {
           {"attached", volume.attached}};
 }
 
+// How NFS clients find the volume; null: they cannot.
+json DescribeNfs(const ControlContext& context, const std::string& name) {
+  if (!context.exports || !context.nfs_address) return nullptr;
+  const auto address = context.nfs_address();
+  if (!address) return nullptr;
+  const Outcome<std::string> access = context.exports->RulesOf(name);
+  return {{"address", address->Text()},
+          {"port", address->port},
+          {"export", "/" + name},
+          {"access", access ? *access : access.error().message}};
+}
+
 std::string Text(const json& request, const char* field) {
   return request.at(field).get<std::string>();
 }
@@ -98,12 +110,22 @@ struct ControlVerbs {
   static Outcome<json> Show(ControlSession& session, const json& request) {
     PRISM_ASSIGN(fs::VolumeInfo volume, session.context_.host.Show(Text(request, "name")));
     json result = Describe(volume);
+    if (auto nfs = DescribeNfs(session.context_, volume.name); !nfs.is_null()) result["nfs"] = nfs;
     if (Flag(request, "exclusive")) {
       PRISM_ASSIGN(fs::ExclusiveUsage usage, session.context_.host.Exclusive(volume.name));
       result["exclusive_bytes"] = usage.bytes;
       result["exclusive_metadata_bytes"] = usage.metadata_bytes;
     }
     return result;
+  }
+
+  static Outcome<json> Access(ControlSession& session, const json& request) {
+    nfs3::Exports* exports = session.context_.exports;
+    if (!exports) return Explain(Err::kNotSupported, "this server keeps no access rules");
+    const std::string name = Text(request, "name");
+    if (request.contains("rules")) PRISM_TRY(exports->SetRules(name, Text(request, "rules")));
+    PRISM_ASSIGN(std::string rules, exports->RulesOf(name));
+    return json{{"name", name}, {"access", rules}};
   }
 
   static Outcome<json> Destroy(ControlSession& session, const json& request) {
@@ -150,6 +172,7 @@ std::span<const ControlVerbs::Verb> ControlVerbs::All() {
       Verb{"clone", {{{"source"}, {"targets", Type::kTexts}}}, Clone},
       Verb{"list", {}, List},
       Verb{"show", {kName, {"exclusive", Type::kFlag, false}}, Show},
+      Verb{"access", {kName, {"rules", Type::kText, false}}, Access},
       Verb{"destroy", {{{"names", Type::kTexts}}}, Destroy},
       Verb{"rename", {{{"from"}, {"to"}}}, Rename},
       Verb{"stat", {}, Stat},

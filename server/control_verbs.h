@@ -4,12 +4,14 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "fs/base/failure.h"
 #include "fs/core/host.h"
+#include "server/nfs3/exports.h"
 
 namespace prism::server {
 
@@ -22,6 +24,8 @@ struct ControlContext {
   fs::Host& host;
   std::string vrpc_path;                           // told to clients that want to attach
   std::function<nlohmann::json()> describe_lanes;  // the attached clients, an array
+  nfs3::Exports* exports = nullptr;                // null: this server keeps no access rules
+  std::function<std::optional<rpc::PeerAddress>()> nfs_address;  // of the NFS server, if it runs
 };
 
 // One client. Its imports that were not published are destroyed with it, so that an import that

@@ -56,10 +56,16 @@ Outcome<void> Serve(const Options& options, const sigset_t& signals) {
   const std::string lane_path = vrpc::LanePathFor(options.control_path);
   PRISM_ASSIGN(std::unique_ptr<fs::Host> host, fs::Host::Open(options.host));
 
+  nfs3::Exports exports(*host);
+  std::unique_ptr<NfsService> nfs;
   std::unique_ptr<vrpc::Server> lanes;  // nobody is served before it is there
-  ControlServer control({*host, lane_path, [&lanes] {
-                           return lanes ? Describe(lanes->Lanes()) : nlohmann::json::array();
-                         }});
+  ControlServer control(
+      {.host = *host,
+       .vrpc_path = lane_path,
+       .describe_lanes =
+           [&lanes] { return lanes ? Describe(lanes->Lanes()) : nlohmann::json::array(); },
+       .exports = &exports,
+       .nfs_address = [&nfs] { return nfs ? std::optional(nfs->address()) : std::nullopt; }});
   PRISM_TRY(control.Bind(options.control_path));
   vrpc::ServerOptions lane_options;
   lane_options.workers = options.workers;
@@ -69,9 +75,14 @@ Outcome<void> Serve(const Options& options, const sigset_t& signals) {
                             return host->Attach(volume, importing);
                           },
                           lane_options));
+  if (!options.nfs.listen.empty()) {
+    PRISM_ASSIGN(nfs, NfsService::Start(*host, exports, options.nfs));
+  }
   control.Start();
-  spdlog::info("ready: store {}, {} volumes, control socket {}", options.host.directory,
-               host->List().size(), options.control_path);
+  spdlog::info(
+      "ready: store {}, {} volumes, control socket {}{}", options.host.directory,
+      host->List().size(), options.control_path,
+      nfs ? fmt::format(", NFS at {} port {}", nfs->address().Text(), nfs->address().port) : "");
   sd_notifyf(0, "READY=1\nSTATUS=serving %s", options.host.directory.c_str());
 
   int signal = 0;
@@ -79,6 +90,7 @@ Outcome<void> Serve(const Options& options, const sigset_t& signals) {
   spdlog::info("stopping: {}", strsignal(signal));
   sd_notify(0, "STOPPING=1");
   control.Stop();
+  nfs.reset();
   lanes->Stop();
   lanes.reset();
   host.reset();
@@ -91,10 +103,6 @@ Outcome<void> Serve(const Options& options, const sigset_t& signals) {
 int RunDaemon(const Options& options) {
   KeepFreedMemory();
   StartLog(options.log_level);
-  if (!options.nfs_address.empty()) {
-    spdlog::error("--nfs: this version has no NFS server; leave the option out");
-    return 1;
-  }
   RaiseDescriptorLimit();
   std::signal(SIGPIPE, SIG_IGN);
   // Blocked before any thread begins, so that all inherit it and only Serve waits for them.

@@ -13,7 +13,13 @@ std::optional<Options> ParseOptions(int argc, const char* const* argv, int& exit
   app.footer("Sizes take K, M, G. SIGTERM and SIGINT end it cleanly.");
   app.add_option("--store", host.directory, "the store's directory; made if absent")->required();
   app.add_option("--control", options.control_path, "the control socket")->capture_default_str();
-  app.add_option("--nfs", options.nfs_address, "ADDR:PORT to serve NFSv3 (not in this version)");
+  CLI::Option* nfs = app.add_option("--nfs", options.nfs.listen,
+                                    "ADDR:PORT to serve NFSv3, MOUNT and NLM at, over TCP");
+  app.add_flag("--portmap", options.nfs.portmap, "register them with this host's rpcbind")
+      ->needs(nfs);
+  app.add_option("--nfs-workers", options.nfs.workers, "threads that serve NFS")
+      ->check(CLI::Range(1u, 1024u))
+      ->capture_default_str();
   const std::map<std::string, fs::Compression> compressions = {{"none", fs::Compression::kNone},
                                                                {"lz4", fs::Compression::kLz4},
                                                                {"zstd", fs::Compression::kZstd}};

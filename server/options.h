@@ -5,13 +5,14 @@
 #include <string>
 
 #include "fs/core/host.h"
+#include "server/nfs_service.h"
 
 namespace prism::server {
 
 struct Options {
   fs::HostOptions host;
   std::string control_path = "/run/prism/control.sock";
-  std::string nfs_address;
+  NfsOptions nfs;  // listen empty: no NFS
   std::string log_level = "info";
   unsigned workers = 8;  // threads that serve lanes
 };

@@ -215,11 +215,15 @@ void Channel::DrainEvents() {
   EventSlot slot;
   Look look;
   while ((look = events_.Pop(slot)) == Look::kEntry) {
-    if (slot.kind > static_cast<uint8_t>(fs::Event::Kind::kAll) || slot.name_bytes > fs::kNameMax)
+    if (slot.kind > static_cast<uint8_t>(fs::Event::Kind::kLockGranted) ||
+        slot.name_bytes > fs::kNameMax)
       return Break("an event is out of bounds");
-    Deliver({.kind = static_cast<fs::Event::Kind>(slot.kind),
-             .ino = slot.ino,
-             .name = std::string(slot.name, slot.name_bytes)});
+    fs::Event event{.kind = static_cast<fs::Event::Kind>(slot.kind), .ino = slot.ino};
+    if (event.kind == fs::Event::Kind::kLockGranted)
+      std::memcpy(&event.cookie, slot.name, sizeof event.cookie);
+    else
+      event.name.assign(slot.name, slot.name_bytes);
+    Deliver(event);
   }
   if (look == Look::kBroken) return Break("its event ring is inconsistent");
   if (lost == lost_seen_) return;

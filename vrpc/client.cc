@@ -144,18 +144,26 @@ Result<std::string> Client::Readlink(const fs::Caller& caller, InodeId ino) {
 
 Result<fs::ReadResult> Client::Read(const fs::Caller& caller, InodeId ino, uint64_t offset,
                                     std::span<std::byte> buffer) {
-  if (TooManyGroups(caller) || buffer.size() > fs::kIoMax) return Fail(Err::kInvalid);
+  return ReadInPlace(caller, ino, offset, buffer.size(),
+                     [&](const fs::ReadResult&, std::span<const std::byte> bytes) {
+                       FetchOnce(buffer.data(), bytes.data(), bytes.size());
+                     });
+}
+
+Result<fs::ReadResult> Client::ReadInPlace(
+    const fs::Caller& caller, InodeId ino, uint64_t offset, size_t length,
+    FunctionRef<void(const fs::ReadResult&, std::span<const std::byte>)> visitor) {
+  if (TooManyGroups(caller) || length > fs::kIoMax) return Fail(Err::kInvalid);
   Channel::Borrowed queue(*channel_);
   if (!queue.ok()) return Fail(Err::kDisconnected);
-  auto length = static_cast<uint32_t>(buffer.size());
-  PRISM_ASSIGN(auto reply,
-               queue.Exchange(Op::kRead, caller, Encode(ReadRequest{ino, offset, length}), 0));
+  ReadRequest request{ino, offset, static_cast<uint32_t>(length)};
+  PRISM_ASSIGN(auto reply, queue.Exchange(Op::kRead, caller, Encode(request), 0));
   PRISM_ASSIGN(fs::ReadResult result, Decode<fs::ReadResult>(*channel_, reply.body));
   if (result.length > length || result.length != reply.payload_bytes) {
     channel_->Break("a reply has more data than was asked for");
     return Fail(Err::kProtocol);
   }
-  FetchOnce(buffer.data(), queue.payload().data(), result.length);
+  visitor(result, queue.payload().first(result.length));
   return result;
 }
 
@@ -343,6 +351,29 @@ Result<uint64_t> Client::CopyRange(const fs::Caller& caller, InodeId from, uint6
 
 Status Client::Release(const fs::Caller& caller, InodeId ino) {
   return CallStatus(*channel_, Op::kRelease, caller, InoRequest{ino});
+}
+
+Status Client::Lock(const fs::Caller& caller, const fs::LockArgs& args) {
+  LockRequest request{args};
+  request.args.owner = Cut(args.owner, kWireLockOwnerMax);
+  return CallStatus(*channel_, Op::kLock, caller, request);
+}
+
+Result<std::optional<fs::LockHolder>> Client::TestLock(const fs::Caller& caller,
+                                                       const fs::LockArgs& args) {
+  LockRequest request{args};
+  request.args.owner = Cut(args.owner, kWireLockOwnerMax);
+  PRISM_ASSIGN(TestLockReply reply, Call<TestLockReply>(*channel_, Op::kTestLock, caller, request));
+  return std::move(reply.holder);
+}
+
+Status Client::CancelLock(const fs::Caller& caller, uint64_t cookie) {
+  return CallStatus(*channel_, Op::kCancelLock, caller, CancelLockRequest{cookie});
+}
+
+Status Client::DropLocks(const fs::Caller& caller, InodeId ino, std::string_view owner_prefix) {
+  return CallStatus(*channel_, Op::kDropLocks, caller,
+                    DropLocksRequest{ino, Cut(owner_prefix, kWireLockOwnerMax)});
 }
 
 }  // namespace prism::vrpc

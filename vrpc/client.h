@@ -61,6 +61,10 @@ class Client final : public fs::FileSystem {
   Result<std::string> Readlink(const fs::Caller& caller, InodeId ino) override;
   Result<fs::ReadResult> Read(const fs::Caller& caller, InodeId ino, uint64_t offset,
                               std::span<std::byte> buffer) override;
+  // Shows the shared memory itself; a queue is held meanwhile.
+  Result<fs::ReadResult> ReadInPlace(
+      const fs::Caller& caller, InodeId ino, uint64_t offset, size_t length,
+      FunctionRef<void(const fs::ReadResult&, std::span<const std::byte>)> visitor) override;
   Result<fs::WriteResult> Write(const fs::Caller& caller, const fs::WriteArgs& args) override;
   Result<fs::EntryResult> Create(const fs::Caller& caller, const fs::CreateArgs& args) override;
   Result<fs::EntryResult> Link(const fs::Caller& caller, InodeId ino, InodeId dir,
@@ -92,6 +96,11 @@ class Client final : public fs::FileSystem {
   Result<uint64_t> CopyRange(const fs::Caller& caller, InodeId from, uint64_t from_offset,
                              InodeId to, uint64_t to_offset, uint64_t length) override;
   Status Release(const fs::Caller& caller, InodeId ino) override;
+  Status Lock(const fs::Caller& caller, const fs::LockArgs& args) override;
+  Result<std::optional<fs::LockHolder>> TestLock(const fs::Caller& caller,
+                                                 const fs::LockArgs& args) override;
+  Status CancelLock(const fs::Caller& caller, uint64_t cookie) override;
+  Status DropLocks(const fs::Caller& caller, InodeId ino, std::string_view owner_prefix) override;
 
  private:
   explicit Client(std::shared_ptr<Channel> channel);

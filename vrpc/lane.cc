@@ -13,7 +13,7 @@
 namespace prism::vrpc {
 namespace {
 
-constexpr size_t kOrphansMax = 65536;        // beyond, the client releases them by disconnecting
+constexpr size_t kUntoldMax = 65536;         // beyond, orphans are released by disconnecting
 constexpr uint32_t kShortGapNs = 5000;       // a request this soon should have been polled for
 constexpr size_t kScratchKept = 256 * 1024;  // bytes a worker keeps between requests
 
@@ -135,7 +135,7 @@ Lane::Served Lane::ServeNext(uint32_t index, Workspace& workspace) {
   if (!CheckEntry(entry)) return Served::kDead;
   LearnGap(queue, entry.gap_ns);
   uint64_t start_ns = NowNs();
-  if (has_orphans_.load(std::memory_order_relaxed)) TellOrphans();
+  if (has_untold_.load(std::memory_order_relaxed)) TellUntold();
 
   std::span<std::byte> message = segment_.message(index, entry.slot);
   workspace.request.resize(entry.message_bytes);
@@ -242,6 +242,8 @@ bool Lane::Tell(const fs::Event& event) {
   slot.kind = static_cast<uint8_t>(event.kind);
   slot.name_bytes = static_cast<uint16_t>(event.name.size());
   std::memcpy(slot.name, event.name.data(), event.name.size());
+  if (event.kind == fs::Event::Kind::kLockGranted)
+    std::memcpy(slot.name, &event.cookie, sizeof event.cookie);
   switch (events_.Push(slot)) {
     case Look::kEntry:
       return true;
@@ -258,21 +260,21 @@ void Lane::OnEvent(const fs::Event& event) {
   if (dead()) return;
   std::lock_guard lock(events_mutex_);
   if (!Tell(event)) {
-    if (event.kind == fs::Event::Kind::kOrphaned && orphans_.size() < kOrphansMax) {
-      orphans_.push_back(event.ino);
-      has_orphans_.store(true, std::memory_order_relaxed);
+    const bool matters =
+        event.kind == fs::Event::Kind::kOrphaned || event.kind == fs::Event::Kind::kLockGranted;
+    if (matters && untold_.size() < kUntoldMax) {
+      untold_.push_back(event);
+      has_untold_.store(true, std::memory_order_relaxed);
     }
     Shared(segment_.event_control()->lost).store(++lost_, std::memory_order_seq_cst);
   }
   if (events_.ConsumerSleeps()) RingUnlessRung(fds_.notify.get());
 }
 
-void Lane::TellOrphans() {
+void Lane::TellUntold() {
   std::lock_guard lock(events_mutex_);
-  while (!orphans_.empty() &&
-         Tell({.kind = fs::Event::Kind::kOrphaned, .ino = orphans_.back(), .name = {}}))
-    orphans_.pop_back();
-  has_orphans_.store(!orphans_.empty(), std::memory_order_relaxed);
+  while (!untold_.empty() && Tell(untold_.back())) untold_.pop_back();
+  has_untold_.store(!untold_.empty(), std::memory_order_relaxed);
   if (events_.ConsumerSleeps()) RingUnlessRung(fds_.notify.get());
 }
 

@@ -101,7 +101,7 @@ class Lane final : public fs::EventListener {
   void LearnGap(Queue& queue, uint32_t gap_ns);
   void Count(Queue& queue, uint16_t op, Err error, uint32_t in_bytes, uint32_t out_bytes);
   bool Tell(const fs::Event& event);
-  void TellOrphans();
+  void TellUntold();
 
   const Origin origin_;
   const int64_t connected_sec_;
@@ -116,9 +116,10 @@ class Lane final : public fs::EventListener {
   std::mutex events_mutex_;
   Producer<EventSlot> events_;
   uint32_t lost_ = 0;
-  // Orphans that found no room: unlike caches, holds are not made good by dropping everything.
-  std::vector<InodeId> orphans_;
-  std::atomic<bool> has_orphans_ = false;
+  // Orphans and granted locks that found no room: unlike caches, they are not made good by dropping
+  // everything.
+  std::vector<fs::Event> untold_;
+  std::atomic<bool> has_untold_ = false;
 };
 
 }  // namespace prism::vrpc

@@ -108,7 +108,7 @@ struct EventSlot {
   uint8_t reserved;
   uint16_t name_bytes;  // at most kNameMax
   uint32_t reserved2;
-  char name[256];
+  char name[256];  // kLockGranted: the cookie, 8 bytes, with name_bytes 0
 };
 static_assert(sizeof(EventSlot) == 272);
 static_assert(fs::kNameMax < sizeof(EventSlot::name));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <tuple>
 
@@ -37,8 +38,12 @@ enum class Op : uint16_t {
   kSeek = 22,
   kCopyRange = 23,
   kRelease = 24,
+  kLock = 25,
+  kTestLock = 26,
+  kCancelLock = 27,
+  kDropLocks = 28,
 };
-inline constexpr uint16_t kOpCount = 25;
+inline constexpr uint16_t kOpCount = 29;
 
 struct Nothing {};  // Null, Statfs, Sync; and every reply without a result
 inline auto FieldsOf(Nothing&) { return std::tuple<>(); }
@@ -206,10 +211,35 @@ inline auto FieldsOf(CopyRangeRequest& v) {
   return std::tie(v.from, v.from_offset, v.to, v.to_offset, v.length);
 }
 
+struct LockRequest {  // Lock, TestLock
+  fs::LockArgs args;
+};
+inline auto FieldsOf(LockRequest& v) {
+  fs::LockArgs& a = v.args;
+  return std::tie(a.ino, a.kind, a.type, a.start, a.length, a.owner, a.pid, a.wait, a.cookie);
+}
+
+struct TestLockReply {
+  std::optional<fs::LockHolder> holder;
+};
+inline auto FieldsOf(TestLockReply& v) { return std::tie(v.holder); }
+
+struct CancelLockRequest {
+  uint64_t cookie = 0;
+};
+inline auto FieldsOf(CancelLockRequest& v) { return std::tie(v.cookie); }
+
+struct DropLocksRequest {
+  InodeId ino = 0;
+  std::string_view owner_prefix;
+};
+inline auto FieldsOf(DropLocksRequest& v) { return std::tie(v.ino, v.owner_prefix); }
+
 // Strings that break the contract's bounds travel cut to one byte more than allowed, or a little:
 // the server refuses them for the same reason as if it had seen all.
 inline constexpr size_t kWireNameMax = 512;
 static_assert(kWireNameMax > fs::kNameMax && kWireNameMax > fs::kXattrNameMax);
 inline constexpr size_t kWireSymlinkMax = fs::kSymlinkMax + 1;
+inline constexpr size_t kWireLockOwnerMax = fs::kLockOwnerMax + 1;
 
 }  // namespace prism::vrpc

@@ -254,6 +254,29 @@ Err ServeRelease(ServeContext& c) {
   return Answer(c, c.fs.Release(c.caller, request.ino));
 }
 
+Err ServeLock(ServeContext& c) {
+  VRPC_PARSE(LockRequest, request);
+  return Answer(c, c.fs.Lock(c.caller, request.args));
+}
+
+Err ServeTestLock(ServeContext& c) {
+  VRPC_PARSE(LockRequest, request);
+  Result<std::optional<fs::LockHolder>> holder = c.fs.TestLock(c.caller, request.args);
+  if (!holder) return holder.error();
+  Encoder(c.reply).Put(TestLockReply{std::move(*holder)});
+  return Err::kOk;
+}
+
+Err ServeCancelLock(ServeContext& c) {
+  VRPC_PARSE(CancelLockRequest, request);
+  return Answer(c, c.fs.CancelLock(c.caller, request.cookie));
+}
+
+Err ServeDropLocks(ServeContext& c) {
+  VRPC_PARSE(DropLocksRequest, request);
+  return Answer(c, c.fs.DropLocks(c.caller, request.ino, request.owner_prefix));
+}
+
 constexpr std::array<OperationRow, kOpCount> kOperations = {{
     {Op::kNull, "null", ServeNull},
     {Op::kStatfs, "statfs", ServeStatfs},
@@ -280,6 +303,10 @@ constexpr std::array<OperationRow, kOpCount> kOperations = {{
     {Op::kSeek, "seek", ServeSeek},
     {Op::kCopyRange, "copy_range", ServeCopyRange},
     {Op::kRelease, "release", ServeRelease},
+    {Op::kLock, "lock", ServeLock},
+    {Op::kTestLock, "test_lock", ServeTestLock},
+    {Op::kCancelLock, "cancel_lock", ServeCancelLock},
+    {Op::kDropLocks, "drop_locks", ServeDropLocks},
 }};
 
 constexpr bool RowsAreInOrder() {

@@ -77,13 +77,21 @@ struct EnumRange<fs::XattrMode> {
 };
 template <>
 struct EnumRange<fs::Event::Kind> {
-  static constexpr auto kFirst = fs::Event::Kind::kInode, kLast = fs::Event::Kind::kAll;
+  static constexpr auto kFirst = fs::Event::Kind::kInode, kLast = fs::Event::Kind::kLockGranted;
+};
+template <>
+struct EnumRange<fs::LockKind> {
+  static constexpr auto kFirst = fs::LockKind::kPosix, kLast = fs::LockKind::kNetwork;
+};
+template <>
+struct EnumRange<fs::LockType> {
+  static constexpr auto kFirst = fs::LockType::kUnlock, kLast = fs::LockType::kExclusive;
 };
 
 inline auto FieldsOf(fs::Change& v) { return std::tie(v.before, v.after); }
 inline auto FieldsOf(fs::SetAttr& v) {
   return std::tie(v.mode, v.uid, v.gid, v.size, v.atime, v.mtime, v.atime_now, v.mtime_now,
-                  v.kill_privileges);
+                  v.kill_privileges, v.if_ctime);
 }
 inline auto FieldsOf(fs::StatfsResult& v) {
   return std::tie(v.total_bytes, v.free_bytes, v.used_bytes, v.files, v.free_files);
@@ -96,6 +104,9 @@ inline auto FieldsOf(fs::RenameResult& v) {
 inline auto FieldsOf(fs::ReadResult& v) { return std::tie(v.length, v.eof, v.attr); }
 inline auto FieldsOf(fs::WriteResult& v) {
   return std::tie(v.length, v.offset, v.committed, v.change);
+}
+inline auto FieldsOf(fs::LockHolder& v) {
+  return std::tie(v.kind, v.type, v.start, v.length, v.pid, v.own_client, v.owner);
 }
 
 class Encoder {

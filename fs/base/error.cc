@@ -44,6 +44,9 @@ constexpr std::array<Row, kErrCount> kRows = {{
     {Err::kDisconnected, ENOTCONN, "disconnected"},
     {Err::kTimedOut, ETIMEDOUT, "timed-out"},
     {Err::kProtocol, EPROTO, "protocol"},
+    {Err::kNotSync, ECANCELED, "not-in-sync"},
+    {Err::kDeadlock, EDEADLK, "deadlock"},
+    {Err::kNoLocks, ENOLCK, "no-locks"},
 }};
 
 constexpr bool RowsAreInOrder() {

@@ -42,8 +42,11 @@ enum class [[nodiscard]] Err : uint8_t{
     kDisconnected,  // ENOTCONN: the server or the peer has gone
     kTimedOut,      // ETIMEDOUT
     kProtocol,      // EPROTO: the peer sent what the protocol does not allow
+    kNotSync,       // ECANCELED: the inode has changed since (SetAttr::if_ctime)
+    kDeadlock,      // EDEADLK: waiting for this lock would wait for oneself
+    kNoLocks,       // ENOLCK: too many locks
 };
-inline constexpr uint8_t kErrCount = static_cast<uint8_t>(Err::kProtocol) + 1;
+inline constexpr uint8_t kErrCount = static_cast<uint8_t>(Err::kNoLocks) + 1;
 
 // The only mapping to errno values (positive).
 int ErrnoOf(Err err);

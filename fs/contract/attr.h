@@ -55,6 +55,8 @@ struct SetAttr {
   std::optional<Timespec> mtime;
   bool atime_now = false;  // the server's clock
   bool mtime_now = false;
+  // Only if ctime still is this, else kNotSync and nothing changes (RFC 1813, sattrguard3).
+  std::optional<Timespec> if_ctime;
   // Set by imports alone: ctime cannot be set by POSIX means, so it is absent here on purpose.
 
   // Clear set-user-id, set-group-id (if group-executable) and security.capability, as the kernel

@@ -16,8 +16,7 @@
 // TIMES: atime follows relatime; mtime and ctime POSIX. The clock is the server's.
 // STABILITY: an operation that has returned is seen by every later operation, and by every clone
 //   whose call begins later. It survives a crash after the next Fsync or Sync that succeeds, and
-//   by itself within seconds; operations survive in their order. An implementation opened with
-//   DurableMetadata (NFS) returns from metadata operations when they are on disk.
+//   by itself within seconds; operations survive in their order.
 // A read-only volume answers kReadOnly to everything that would change it.
 #pragma once
 
@@ -34,8 +33,18 @@
 #include "fs/base/function_ref.h"
 #include "fs/contract/attr.h"
 #include "fs/contract/limits.h"
+#include "fs/contract/lock.h"
 
 namespace prism::fs {
+
+// What makes the repetition of a request recognizable, after a restart of the server too: the
+// client, its number for the request, and a checksum of all that was asked.
+struct RequestId {
+  uint64_t client = 0;
+  uint32_t number = 0;
+  uint32_t checksum = 0;
+  bool operator==(const RequestId&) const = default;
+};
 
 // Who asks. Comes with every request.
 struct Caller {
@@ -43,6 +52,9 @@ struct Caller {
   uint32_t gid = 0;
   std::span<const uint32_t> groups = {};  // supplementary, at most kGroupsMax
   bool check_permission = false;
+  // Create, Link, Unlink, Rmdir and Rename that change something note it in the same atomic step as
+  // done: see FileSystem::FindDone.
+  const RequestId* request = nullptr;
 };
 
 enum class Exclusivity : uint8_t {
@@ -160,18 +172,23 @@ struct StatfsResult {
   uint64_t free_files = 0;
 };
 
-// What another holder of the same volume changed, so that a client can drop what it has cached.
-// Never about the receiver's own operations.
+// What another holder of the same volume changed, so that a client can drop what it has cached
+// (never about the receiver's own operations); and that a lock it waits for is there.
 struct Event {
   enum class Kind : uint8_t {
     kInode = 0,     // data and attributes of `ino`
     kEntry = 1,     // the entry `name` of directory `ino` (and that directory's attributes)
     kOrphaned = 2,  // `ino` has lost its last link; the receiver holds it too, until it Releases it
     kAll = 3,       // more than could be told: drop everything
+    // The receiver's request `cookie` for a lock of `ino` has been granted. May come before the
+    // call that asked has returned. After kAll one may have been lost: asking once more without
+    // waiting tells.
+    kLockGranted = 4,
   };
   Kind kind = Kind::kInode;
   InodeId ino = 0;
   std::string name;
+  uint64_t cookie = 0;
 };
 
 class EventListener {
@@ -203,6 +220,11 @@ class FileSystem {
   // (directories kIsDirectory).
   virtual Result<ReadResult> Read(const Caller& caller, InodeId ino, uint64_t offset,
                                   std::span<std::byte> buffer) = 0;
+  // The same without a buffer: `visitor` is shown up to `length` bytes where they are, once, unless
+  // an error is returned. A peer may change them while it looks. It must not call the file system.
+  virtual Result<ReadResult> ReadInPlace(
+      const Caller& caller, InodeId ino, uint64_t offset, size_t length,
+      FunctionRef<void(const ReadResult&, std::span<const std::byte>)> visitor);
   virtual Result<WriteResult> Write(const Caller& caller, const WriteArgs& args) = 0;
 
   virtual Result<EntryResult> Create(const Caller& caller, const CreateArgs& args) = 0;
@@ -253,7 +275,34 @@ class FileSystem {
   // holder of every inode orphaned while it lives: the one that unlinked learns it from nlink 0,
   // the others from Event::kOrphaned. A client Releases when its kernel has forgotten the inode;
   // destroying the object releases all. Releasing what is not held is kInvalid.
+  // The client's locks of the inode go too.
   virtual Status Release(const Caller& caller, InodeId ino) = 0;
+
+  // Whether the operation with this id was done, by whichever client object and before a crash or
+  // restart too (if it survived that), and which inode it was about: the one made, linked, removed
+  // or moved. The engine remembers the last thousand of each volume; others may remember nothing.
+  // kNoEntry: not known.
+  virtual Result<InodeId> FindDone(const RequestId& request) {
+    (void)request;
+    return Fail(Err::kNoEntry);
+  }
+
+  // LOCKS: see fs/contract/lock.h. Of any existing inode, on read-only volumes too. An
+  // implementation through which locks cannot be reached answers kNotSupported, as these do.
+
+  // Sets, changes or (kUnlock: of an inode that is gone too) gives up a lock of one range. A
+  // conflict is kAgain, and with `wait` the request is queued. Checked callers need to be allowed
+  // to read the body for a shared lock, to write it for an exclusive one. kInvalid: a range or
+  // owner that cannot be, or a cookie that waits already; kDeadlock; kNoLocks.
+  virtual Status Lock(const Caller& caller, const LockArgs& args);
+  // A lock that keeps this one from being granted now; none: it would be. (type: not kUnlock.)
+  virtual Result<std::optional<LockHolder>> TestLock(const Caller& caller, const LockArgs& args);
+  // This client's request no longer waits. kNoEntry: it did not (any more): it was granted, which
+  // the event tells or has told, or it was never queued.
+  virtual Status CancelLock(const Caller& caller, uint64_t cookie);
+  // Gives up what this client has and waits for: of one inode, or 0 for all; of the owners that
+  // begin with these bytes, or "" for all.
+  virtual Status DropLocks(const Caller& caller, InodeId ino, std::string_view owner_prefix);
 };
 
 // The rules for names above: Ok, kInvalid or kNameTooLong.

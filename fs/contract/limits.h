@@ -18,4 +18,11 @@ inline constexpr size_t kInitialDataMax = 65536;  // bytes of data within one CR
 inline constexpr size_t kGroupsMax = 64;          // supplementary groups of a caller
 inline constexpr size_t kReaddirEntriesMax = 4096;
 
+inline constexpr uint64_t kLockOffsetMax = (uint64_t{1} << 63) - 1;  // of a lock's last byte
+inline constexpr size_t kLockOwnerMax = 1088;  // bytes: NLM's 1024, and which host it is
+// Locks, each range and each waiting request counted: beyond, kNoLocks.
+inline constexpr size_t kLocksPerInodeMax = 4096;
+inline constexpr size_t kLocksPerClientMax = 16384;
+inline constexpr size_t kLocksPerVolumeMax = 65536;
+
 }  // namespace prism::fs

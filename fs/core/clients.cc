@@ -4,9 +4,9 @@
 
 namespace prism::fs {
 
-ClientId Clients::Attach() {
+ClientId Clients::Attach(bool holds_orphans) {
   std::unique_lock lock(mutex_);
-  clients_.push_back(Client{next_, nullptr});
+  clients_.push_back(Client{next_, holds_orphans, nullptr});
   count_.store(static_cast<uint32_t>(clients_.size()), std::memory_order_relaxed);
   return next_++;
 }
@@ -23,11 +23,12 @@ void Clients::SetListener(ClientId id, EventListener* listener) {
     if (client.id == id) client.listener = listener;
 }
 
-std::vector<ClientId> Clients::All() const {
+std::vector<ClientId> Clients::Holders() const {
   std::shared_lock lock(mutex_);
   std::vector<ClientId> ids;
   ids.reserve(clients_.size());
-  for (const Client& client : clients_) ids.push_back(client.id);
+  for (const Client& client : clients_)
+    if (client.holds_orphans) ids.push_back(client.id);
   return ids;
 }
 
@@ -36,6 +37,13 @@ void Clients::Tell(ClientId self, Event::Kind kind, InodeId ino, std::string_vie
   const Event event{kind, ino, std::string(name)};
   for (const Client& client : clients_)
     if (client.id != self && client.listener != nullptr) client.listener->OnEvent(event);
+}
+
+void Clients::TellGranted(ClientId id, InodeId ino, uint64_t cookie) {
+  std::shared_lock lock(mutex_);
+  const Event event{Event::Kind::kLockGranted, ino, {}, cookie};
+  for (const Client& client : clients_)
+    if (client.id == id && client.listener != nullptr) client.listener->OnEvent(event);
 }
 
 }  // namespace prism::fs

@@ -1,4 +1,4 @@
-// The clients attached to a volume, and telling them what the others did.
+// The clients attached to a volume, and telling them what the others did, or gave up.
 #pragma once
 
 #include <atomic>
@@ -17,13 +17,13 @@ using ClientId = uint64_t;  // unique within one VolumeCore
 // THREADS: any.
 class Clients {
  public:
-  ClientId Attach();
+  ClientId Attach(bool holds_orphans);
   // Returns when no call of its listener is under way.
   void Detach(ClientId id);
   void SetListener(ClientId id, EventListener* listener);
 
-  // Everybody attached now.
-  std::vector<ClientId> All() const;
+  // Everybody attached now who holds what is unlinked.
+  std::vector<ClientId> Holders() const;
   uint32_t count() const { return count_.load(std::memory_order_relaxed); }
 
   // To all listeners but `self`'s.
@@ -36,10 +36,13 @@ class Clients {
   void TellOrphaned(ClientId self, InodeId ino) {
     if (count() > 1) Tell(self, Event::Kind::kOrphaned, ino, {});
   }
+  // To `client` alone, if it still listens.
+  void TellGranted(ClientId client, InodeId ino, uint64_t cookie);
 
  private:
   struct Client {
     ClientId id = 0;
+    bool holds_orphans = true;
     EventListener* listener = nullptr;
   };
   void Tell(ClientId self, Event::Kind kind, InodeId ino, std::string_view name);

@@ -7,7 +7,9 @@
 #include "fs/core/dir_cookie.h"
 #include "fs/core/file_data.h"
 #include "fs/core/holds.h"
+#include "fs/core/lock_table.h"
 #include "fs/core/orphans.h"
+#include "fs/core/request_log.h"
 #include "fs/core/volume_core.h"
 
 namespace prism::fs {
@@ -30,6 +32,8 @@ struct VolumeCore::Impl {
   FileData data;
   Orphans orphans;
   Clients clients;
+  RequestLog requests;
+  LockTable locks;
 };
 
 }  // namespace prism::fs

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "fs/base/failure.h"
@@ -82,6 +83,25 @@ class Host {
   // A FileSystem for one client; see HOLDS in the contract. importing: the one that fills an
   // import.
   virtual Outcome<std::shared_ptr<FileSystem>> Attach(std::string_view name, bool importing) = 0;
+
+  // The same for a front end whose handles name volumes by id, and whose clients say nothing when
+  // they have forgotten a file (NFS): unlinked inodes are kStale to it at once, whoever holds them.
+  virtual Outcome<std::shared_ptr<FileSystem>> AttachNetwork(VolumeId id) = 0;
+
+  // A mark after which WaitDurable finds everything that has returned before on disk, on whichever
+  // volume; data written with Stability::kUnstable excepted. So replies can wait together.
+  virtual uint64_t Mark() = 0;
+  virtual Status WaitDurable(uint64_t mark) = 0;
+  // RFC 1813, writeverf3: changes when, and only when, data may have been lost that had been
+  // written with Stability::kUnstable. So it survives a restart that found everything saved.
+  virtual uint64_t WriteVerifier() const = 0;
+
+  // Small values that front ends keep in the store: keys, rules. Durable when Set returns; an empty
+  // value removes. Keys and values of those whose key begins with `prefix`, in order.
+  virtual Outcome<std::string> Setting(std::string_view key) = 0;  // absent: empty
+  virtual Outcome<void> SetSetting(std::string_view key, std::string_view value) = 0;
+  virtual Outcome<std::vector<std::pair<std::string, std::string>>> Settings(
+      std::string_view prefix) = 0;
 
   // For tests and benchmarks: everything dirty to the journal; a checkpoint now; wait until the
   // reaper has nothing left to do (and a checkpoint has recorded it).

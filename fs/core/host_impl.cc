@@ -35,15 +35,22 @@ Outcome<std::unique_ptr<Host>> Host::Open(const HostOptions& options) {
   engine.chunk_cache_bytes = options.chunk_cache_bytes;
   engine.checkpoint_interval_ms = options.checkpoint_interval_ms;
   PRISM_ASSIGN(std::unique_ptr<clone::Catalog> catalog, clone::Catalog::Open(engine));
-  return std::unique_ptr<Host>(new HostImpl(options, std::move(catalog)));
+  auto host = std::make_unique<HostImpl>(options, std::move(catalog));
+  PRISM_TRY(host->Begin());
+  return std::unique_ptr<Host>(std::move(host));
 }
 
 HostImpl::HostImpl(const HostOptions& options, std::unique_ptr<clone::Catalog> catalog)
-    : options_(options), catalog_(std::move(catalog)), budget_(options.dirty_bytes_max) {
+    : options_(options), catalog_(std::move(catalog)), budget_(options.dirty_bytes_max) {}
+
+Outcome<void> HostImpl::Begin() {
+  PRISM_TRY(LoadWriteVerifier());
   background_ = std::thread([this] { RunBackground(); });
+  return {};
 }
 
 HostImpl::~HostImpl() {
+  if (!background_.joinable()) return;
   {
     std::lock_guard lock(background_mutex_);
     stopping_ = true;
@@ -52,6 +59,8 @@ HostImpl::~HostImpl() {
   background_.join();
   if (Status flushed = Flush(); !flushed)
     spdlog::error("the last flush failed: {}", NameOf(flushed.error()));
+  else
+    NoteAllSaved();
   cores_.clear();
 }
 
@@ -196,6 +205,19 @@ Outcome<std::shared_ptr<FileSystem>> HostImpl::Attach(std::string_view name, boo
   if (entry.row.importing && !importing)
     return Explain(Err::kBusy, "volume \"{}\" is still being imported", name);
   return CoreOf(entry.volume)->Attach();
+}
+
+Outcome<std::shared_ptr<FileSystem>> HostImpl::AttachNetwork(VolumeId id) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(id));
+  if (entry.row.importing)
+    return Explain(Err::kBusy, "volume \"{}\" is still being imported", entry.row.name);
+  return CoreOf(entry.volume)->Attach({.holds_orphans = false});
+}
+
+uint64_t HostImpl::Mark() { return catalog_->engine().journal().last_lsn(); }
+
+Status HostImpl::WaitDurable(uint64_t mark) {
+  return catalog_->engine().journal().WaitDurable(mark);
 }
 
 Status HostImpl::Flush() {

@@ -18,6 +18,7 @@ class HostImpl : public Host {
  public:
   HostImpl(const HostOptions& options, std::unique_ptr<clone::Catalog> catalog);
   ~HostImpl() override;
+  Outcome<void> Begin();  // once, before anything else
 
   Outcome<VolumeInfo> Create(std::string_view name, bool importing) override;
   Outcome<void> Publish(std::string_view name) override;
@@ -30,6 +31,14 @@ class HostImpl : public Host {
   Outcome<ExclusiveUsage> Exclusive(std::string_view name) override;
   StoreStats Stats() override;
   Outcome<std::shared_ptr<FileSystem>> Attach(std::string_view name, bool importing) override;
+  Outcome<std::shared_ptr<FileSystem>> AttachNetwork(VolumeId id) override;
+  uint64_t Mark() override;
+  Status WaitDurable(uint64_t mark) override;
+  uint64_t WriteVerifier() const override { return write_verifier_; }
+  Outcome<std::string> Setting(std::string_view key) override;
+  Outcome<void> SetSetting(std::string_view key, std::string_view value) override;
+  Outcome<std::vector<std::pair<std::string, std::string>>> Settings(
+      std::string_view prefix) override;
   Status Flush() override;
   Status Checkpoint() override;
   Status Drain() override;
@@ -43,7 +52,11 @@ class HostImpl : public Host {
   void Tend(VolumeId id, const std::shared_ptr<VolumeCore>& core);
   void ReapAfterStart();
 
+  Outcome<void> LoadWriteVerifier();
+  void NoteAllSaved();
+
   const HostOptions options_;
+  uint64_t write_verifier_ = 0;
   std::unique_ptr<clone::Catalog> catalog_;
   DirtyBudget budget_;
 

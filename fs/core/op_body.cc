@@ -82,7 +82,6 @@ Result<Change> VolumeFs::Fallocate(const Caller& caller, InodeId ino, FallocateM
   };
   PRISM_ASSIGN(const Change change,
                impl_.data.Zero(ino, zero ? offset : end, end, grow, check, edit));
-  PRISM_TRY(Durable());
   impl_.clients.TellInode(id_, ino);
   return change;
 }
@@ -151,7 +150,6 @@ Result<uint64_t> VolumeFs::CopyRange(const Caller& caller, InodeId from, uint64_
   PRISM_ASSIGN(const uint64_t shared,
                impl_.data.Share(from, from_offset, to, to_offset, length, edit));
   if (shared == 0) return CopyBytes(caller, from, from_offset, to, to_offset, length);
-  PRISM_TRY(Durable());
   impl_.clients.TellInode(id_, to);
   return shared;
 }

@@ -184,7 +184,7 @@ Result<EntryResult> VolumeFs::Create(const Caller& caller, const CreateArgs& arg
   result.parent.after = dir.attr;
   result.attr = attr;
   result.created = true;
-  PRISM_TRY(Commit(std::move(transaction)));
+  PRISM_TRY(Commit(std::move(transaction), {.request = caller.request, .ino = attr.ino}));
   impl_.clients.TellEntry(id_, args.parent, args.name);
   return result;
 }

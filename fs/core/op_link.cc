@@ -34,7 +34,7 @@ Result<EntryResult> VolumeFs::Link(const Caller& caller, InodeId ino, InodeId di
   StoreInode(*transaction, parent);
   result.parent.after = parent.attr;
   result.attr = record.attr;
-  PRISM_TRY(Commit(std::move(transaction)));
+  PRISM_TRY(Commit(std::move(transaction), {.request = caller.request, .ino = ino}));
   impl_.clients.TellEntry(id_, dir, name);
   impl_.clients.TellInode(id_, ino);
   return result;

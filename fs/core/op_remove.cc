@@ -39,12 +39,14 @@ Result<RemoveResult> VolumeFs::Remove(const Caller& caller, InodeId dir, std::st
   result.parent.after = parent.attr;
   result.removed = record.attr;
   const bool orphaned = record.attr.nlink == 0;
-  if (orphaned) impl_.holds.Set(found.ino, impl_.clients.All());
-  Status committed = Commit(std::move(transaction), orphaned ? found.ino : 0);
-  PRISM_TRY(committed);
+  if (orphaned) impl_.orphans.BeforeUnlinked(found.ino, impl_.clients.Holders());
+  PRISM_TRY(
+      Commit(std::move(transaction),
+             {.request = caller.request, .ino = found.ino, .orphan = orphaned ? found.ino : 0}));
   impl_.clients.TellEntry(id_, dir, name);
   if (orphaned) {
     impl_.clients.TellOrphaned(id_, found.ino);
+    impl_.orphans.AfterUnlinked(found.ino);
   } else {
     impl_.clients.TellInode(id_, found.ino);
   }

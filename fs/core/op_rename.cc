@@ -194,13 +194,16 @@ Result<RenameResult> VolumeFs::Rename(const Caller& caller, InodeId from_dir,
   if (state.to.found) result.replaced = state.target.attr;
   const InodeId replaced = state.to.found ? state.target.attr.ino : 0;
   const bool orphaned = replaced != 0 && state.target.attr.nlink == 0;
-  if (orphaned) impl_.holds.Set(replaced, impl_.clients.All());
-  PRISM_TRY(Commit(std::move(transaction), orphaned ? replaced : 0));
+  if (orphaned) impl_.orphans.BeforeUnlinked(replaced, impl_.clients.Holders());
+  PRISM_TRY(Commit(
+      std::move(transaction),
+      {.request = caller.request, .ino = state.from.ino, .orphan = orphaned ? replaced : 0}));
   impl_.clients.TellEntry(id_, from_dir, from_name);
   impl_.clients.TellEntry(id_, to_dir, to_name);
   impl_.clients.TellInode(id_, state.moved.attr.ino);
   if (orphaned) {
     impl_.clients.TellOrphaned(id_, replaced);
+    impl_.orphans.AfterUnlinked(replaced);
   } else if (replaced != 0) {
     impl_.clients.TellInode(id_, replaced);
   }

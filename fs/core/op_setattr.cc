@@ -27,6 +27,7 @@ Status CheckTimes(const SetAttr& changes) {
 Status VolumeFs::CheckSetattr(const cow::ReadView& view, const Caller& caller,
                               const InodeRecord& record, SetAttr& changes) {
   const Attr& attr = record.attr;
+  if (changes.if_ctime && *changes.if_ctime != attr.ctime) return Fail(Err::kNotSync);
   if (changes.size) {
     PRISM_TRY(RequireRegular(record));
     if (*changes.size > kFileSizeMax) return Fail(Err::kTooLarge);
@@ -100,7 +101,6 @@ Result<Change> VolumeFs::Setattr(const Caller& caller, InodeId ino, const SetAtt
       return ApplyAttr(transaction, record, changes, Now());
     };
     PRISM_ASSIGN(const Change change, impl_.data.SetSize(ino, *asked.size, check, edit));
-    PRISM_TRY(Durable());
     impl_.clients.TellInode(id_, ino);
     return change;
   }
@@ -114,7 +114,7 @@ Result<Change> VolumeFs::Setattr(const Caller& caller, InodeId ino, const SetAtt
   change.after = record.attr;
   if (change.before == change.after) return change;
   StoreInode(*transaction, record);
-  PRISM_TRY(Commit(std::move(transaction)));
+  PRISM_TRY(Commit(std::move(transaction), {}));
   impl_.clients.TellInode(id_, ino);
   return change;
 }

@@ -22,12 +22,23 @@ Status Orphans::Release(ClientId client, InodeId ino) {
     case Holds::Drop::kLast:
       break;
   }
-  auto freed = FreeStep(ino);
-  if (!freed || !*freed) {
-    std::lock_guard lock(mutex_);
-    unheld_.push_back(ino);
-  }
+  FreeSoon(ino);
   return {};
+}
+
+void Orphans::FreeSoon(InodeId ino) {
+  auto freed = FreeStep(ino);
+  if (freed && *freed) return;
+  std::lock_guard lock(mutex_);
+  unheld_.push_back(ino);
+}
+
+void Orphans::BeforeUnlinked(InodeId ino, std::vector<ClientId> holders) {
+  if (!holders.empty()) holds_.Set(ino, std::move(holders));
+}
+
+void Orphans::AfterUnlinked(InodeId ino) {
+  if (!holds_.Contains(ino)) FreeSoon(ino);
 }
 
 void Orphans::Detach(ClientId client) {

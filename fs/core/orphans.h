@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <deque>
 #include <mutex>
+#include <vector>
 
 #include "cow/volume_map.h"
 #include "fs/core/clients.h"
@@ -21,12 +22,17 @@ class Orphans {
   // kInvalid: it does not hold it. Frees a small inode at once when it was the last holder.
   Status Release(ClientId client, InodeId ino);
   void Detach(ClientId client);
+  // An inode has lost its last name. Before the transaction that unlinks it commits, and after it;
+  // where nobody is attached who would hold it, it is freed then.
+  void BeforeUnlinked(InodeId ino, std::vector<ClientId> holders);
+  void AfterUnlinked(InodeId ino);
 
   // At most `steps` transactions. True: more to do.
   Result<bool> Reap(size_t steps);
 
  private:
   Status FindLeftovers();
+  void FreeSoon(InodeId ino);
   Result<bool> FreeStep(InodeId ino);
 
   cow::VolumeMap& map_;

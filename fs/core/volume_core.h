@@ -27,8 +27,8 @@ struct CoreOptions {
 };
 
 struct AttachOptions {
-  // Metadata operations return when they are on disk (NFS); otherwise as the contract's STABILITY.
-  bool durable_metadata = false;
+  // False: this client holds no unlinked inode, they are kStale to it at once (NFS).
+  bool holds_orphans = true;
 };
 
 class VolumeCore;

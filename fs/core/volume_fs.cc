@@ -7,11 +7,14 @@ namespace prism::fs {
 VolumeFs::VolumeFs(std::shared_ptr<VolumeCore> core, const AttachOptions& options)
     : core_(std::move(core)),
       impl_(core_->impl()),
-      durable_metadata_(options.durable_metadata),
-      id_(impl_.clients.Attach()) {}
+      holds_orphans_(options.holds_orphans),
+      id_(impl_.clients.Attach(options.holds_orphans)) {}
 
 VolumeFs::~VolumeFs() {
   impl_.clients.Detach(id_);
+  LockTable::Grants grants;
+  impl_.locks.Drop(id_, 0, {}, grants);
+  TellGrants(grants);
   impl_.orphans.Detach(id_);
   // What few files were left to this client alone go at once; the background frees the rest.
   constexpr size_t kStepsAtOnce = 64;
@@ -32,7 +35,9 @@ Status VolumeFs::Writable() const {
 }
 
 Result<InodeRecord> VolumeFs::Load(const cow::ReadView& view, InodeId ino) const {
-  return impl_.data.Load(view, ino);
+  PRISM_ASSIGN(InodeRecord record, impl_.data.Load(view, ino));
+  if (!holds_orphans_ && record.attr.nlink == 0) return Fail(Err::kStale);
+  return record;
 }
 
 Result<InodeRecord> VolumeFs::LoadDirectory(const cow::ReadView& view, InodeId ino) const {
@@ -41,20 +46,19 @@ Result<InodeRecord> VolumeFs::LoadDirectory(const cow::ReadView& view, InodeId i
   return record;
 }
 
-Status VolumeFs::Commit(Transaction transaction, InodeId orphan) {
+Status VolumeFs::Commit(Transaction transaction, const CommitNote& note) {
+  RequestLog::Entry done;
+  if (note.request != nullptr) {
+    PRISM_ASSIGN(done, impl_.requests.Note(*transaction, *note.request, note.ino));
+  }
   const Result<Lsn> lsn = transaction->Commit();
   transaction.reset();
   if (!lsn) {
-    if (orphan != 0) impl_.holds.Forget(orphan);
+    if (note.orphan != 0) impl_.holds.Forget(note.orphan);
     return Fail(lsn.error());
   }
-  if (!durable_metadata_) return {};
-  return impl_.map->WaitDurable(*lsn);
-}
-
-Status VolumeFs::Durable() {
-  if (!durable_metadata_) return {};
-  return impl_.map->WaitDurable(impl_.map->LastLsn());
+  impl_.requests.Noted(done);
+  return {};
 }
 
 Status VolumeFs::RequireRegular(const InodeRecord& record) {
@@ -65,6 +69,7 @@ Status VolumeFs::RequireRegular(const InodeRecord& record) {
 Status VolumeFs::RequireBody(const cow::ReadView& view, const Caller& caller,
                              const InodeRecord& record, uint32_t want) const {
   PRISM_TRY(RequireRegular(record));
+  if (!holds_orphans_ && record.attr.nlink == 0) return Fail(Err::kStale);
   return RequireBodyAccess(view, impl_.key, caller, record, want);
 }
 
@@ -83,7 +88,17 @@ Result<StatfsResult> VolumeFs::Statfs(const Caller&) {
 
 Status VolumeFs::Release(const Caller&, InodeId ino) {
   PRISM_TRY(Alive());
+  if (impl_.locks.size() > 0) {
+    LockTable::Grants grants;
+    impl_.locks.Drop(id_, ino, {}, grants);
+    TellGrants(grants);
+  }
   return impl_.orphans.Release(id_, ino);
+}
+
+Result<InodeId> VolumeFs::FindDone(const RequestId& request) {
+  PRISM_TRY(Alive());
+  return impl_.requests.Find(*impl_.map, request);
 }
 
 Status VolumeFs::Fsync(const Caller&, InodeId ino, bool) {

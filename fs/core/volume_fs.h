@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,6 +54,11 @@ class VolumeFs : public FileSystem {
   Result<uint64_t> CopyRange(const Caller& caller, InodeId from, uint64_t from_offset, InodeId to,
                              uint64_t to_offset, uint64_t length) override;
   Status Release(const Caller& caller, InodeId ino) override;
+  Result<InodeId> FindDone(const RequestId& request) override;
+  Status Lock(const Caller& caller, const LockArgs& args) override;
+  Result<std::optional<LockHolder>> TestLock(const Caller& caller, const LockArgs& args) override;
+  Status CancelLock(const Caller& caller, uint64_t cookie) override;
+  Status DropLocks(const Caller& caller, InodeId ino, std::string_view owner_prefix) override;
 
  private:
   using Transaction = std::unique_ptr<cow::WriteTransaction>;
@@ -62,10 +68,13 @@ class VolumeFs : public FileSystem {
   Status Writable() const;  // or kReadOnly
   Result<InodeRecord> Load(const cow::ReadView& view, InodeId ino) const;
   Result<InodeRecord> LoadDirectory(const cow::ReadView& view, InodeId ino) const;
-  // Commits, and waits for the medium if this client asked for that. orphan: an inode whose holders
-  // have been registered and are not, should it fail.
-  Status Commit(Transaction transaction, InodeId orphan = 0);
-  Status Durable();  // of everything committed so far, if this client asked for that
+  // What a commit is about, besides its items.
+  struct CommitNote {
+    const RequestId* request = nullptr;  // to be noted as done
+    InodeId ino = 0;                     // what the request was about
+    InodeId orphan = 0;  // an inode whose holders have been registered and are not, should it fail
+  };
+  Status Commit(Transaction transaction, const CommitNote& note);
   // kIsDirectory or kInvalid for what is not a regular file.
   static Status RequireRegular(const InodeRecord& record);
   // Checks for reading or writing a body.
@@ -110,13 +119,17 @@ class VolumeFs : public FileSystem {
   Result<uint64_t> CopyBytes(const Caller& caller, InodeId from, uint64_t from_offset, InodeId to,
                              uint64_t to_offset, uint64_t length);
 
+  // op_lock.cc
+  void TellGrants(const LockTable::Grants& grants);
+  Status MayLock(const Caller& caller, InodeId ino, LockType type) const;
+
   // op_xattr.cc. One attribute, its name checked; keeps mode and access ACL in step.
   Status StoreXattr(cow::WriteTransaction& transaction, InodeRecord& record, std::string_view name,
                     std::string_view value);
 
   const std::shared_ptr<VolumeCore> core_;
   VolumeCore::Impl& impl_;
-  const bool durable_metadata_;
+  const bool holds_orphans_;
   const ClientId id_;
 };
 

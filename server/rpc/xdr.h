@@ -1,6 +1,7 @@
 // XDR, RFC 4506: encoding into a buffer, and bounded decoding of what a peer has sent.
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -63,6 +64,9 @@ class XdrReader {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   }
 
+  // The value that was just read is none that may be there.
+  void Reject() { Fail(); }
+
   std::span<const std::byte> remaining() const { return bytes_; }
   bool failed() const { return failed_; }
   // True when everything was read and nothing was wrong.
@@ -77,6 +81,40 @@ class XdrReader {
 
   std::span<const std::byte> bytes_;
   bool failed_ = false;
+};
+
+// Encodes a structure of at most kMaxBytes, so that a writer gets it at once. The caller bounds
+// what it writes.
+template <size_t kMaxBytes>
+class XdrBlock {
+ public:
+  void U32(uint32_t value) {
+    value = __builtin_bswap32(value);
+    std::memcpy(&bytes_[size_], &value, 4);
+    size_ += 4;
+  }
+  void U64(uint64_t value) {
+    value = __builtin_bswap64(value);
+    std::memcpy(&bytes_[size_], &value, 8);
+    size_ += 8;
+  }
+  void Bool(bool value) { U32(value ? 1 : 0); }
+  void Opaque(std::span<const std::byte> bytes) {
+    U32(static_cast<uint32_t>(bytes.size()));
+    if (bytes.empty()) return;
+    constexpr std::array<std::byte, 4> kZeros{};
+    const size_t end = size_ + XdrPadded(bytes.size());
+    std::memcpy(&bytes_[end - 4], kZeros.data(), 4);  // the padding, and what is overwritten now
+    std::memcpy(&bytes_[size_], bytes.data(), bytes.size());
+    size_ = end;
+  }
+  void String(std::string_view text) { Opaque(std::as_bytes(std::span(text))); }
+
+  std::span<const std::byte> bytes() const { return std::span(bytes_).first(size_); }
+
+ private:
+  std::array<std::byte, kMaxBytes> bytes_;
+  size_t size_ = 0;
 };
 
 // Appends. The caller bounds what it writes.
@@ -95,10 +133,16 @@ class XdrWriter {
   }
   void Bool(bool value) { U32(value ? 1 : 0); }
   void FixedOpaque(std::span<const std::byte> bytes) {
-    const size_t at = out_.size();
-    out_.resize(at + XdrPadded(bytes.size()));  // the padding is zero
-    if (!bytes.empty()) std::memcpy(out_.data() + at, bytes.data(), bytes.size());
+    out_.insert(out_.end(), bytes.begin(), bytes.end());
+    if (const size_t padding = XdrPadded(bytes.size()) - bytes.size(); padding > 0)
+      out_.resize(out_.size() + padding);  // zero
   }
+  template <size_t kMaxBytes>
+  void Append(const XdrBlock<kMaxBytes>& block) {
+    FixedOpaque(block.bytes());
+  }
+  // Room for so much more, allocated once instead of again and again.
+  void Reserve(size_t size_bytes) { out_.reserve(out_.size() + size_bytes); }
   void Opaque(std::span<const std::byte> bytes) {
     U32(static_cast<uint32_t>(bytes.size()));
     FixedOpaque(bytes);

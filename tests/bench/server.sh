@@ -1,12 +1,14 @@
 # Sourced by benchmarks that need a running server. `build` is the build directory.
 bench_dir=${PRISM_BENCH_DIR:-/var/tmp/prism-bench}
-prism=$build/tools/prism
+prism=${build:-}/tools/prism
 server_pid=
 
-# start_server DIR: on the store in DIR, with DIR/server-pid, DIR/pids-prism and DIR/prismd.log.
+# start_server DIR [OPTION...]: prismd with the options, on the store in DIR; DIR/server-pid,
+# DIR/pids-prism and DIR/prismd.log are its process and log.
 start_server() {
   export PRISM_CONTROL=$1/control.sock
-  "$build/server/prismd" --store "$1/store" --control "$PRISM_CONTROL" >> "$1/prismd.log" 2>&1 &
+  "$build/server/prismd" --store "$1/store" --control "$PRISM_CONTROL" "${@:2}" \
+    >> "$1/prismd.log" 2>&1 &
   server_pid=$!
   echo "$server_pid" > "$1/server-pid"
   pids_file=$1/pids-prism

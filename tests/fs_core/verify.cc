@@ -114,6 +114,9 @@ class Checker {
       case cow::ItemType::kOrphan:
         seen.orphan = true;
         return;
+      case cow::ItemType::kRequest:
+        seen_.erase(key.ino());  // of no inode
+        return;
     }
   }
 

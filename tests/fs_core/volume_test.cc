@@ -6,6 +6,7 @@
 #include "fs/core/dir_cookie.h"
 #include "fs/core/file_limits.h"
 #include "fs/core/inode_record.h"
+#include "fs/core/request_log.h"
 #include "tests/fs_core/harness.h"
 
 namespace prism::fs::testing {
@@ -190,22 +191,63 @@ TEST_F(VolumeCoreTest, NumbersThatNeverWereAreStale) {
   EXPECT_EQ(core_->dirty_bytes(), 0u);
 }
 
-TEST_F(VolumeCoreTest, DurableMetadataWaits) {
-  AttachOptions options;
-  options.durable_metadata = true;
-  auto durable = core_->Attach(options);
+TEST_F(VolumeCoreTest, AClientThatHoldsNothingFindsUnlinkedFilesStale) {
+  auto network = core_->Attach({.holds_orphans = false});
+  const InodeId held = Make("held");
+  const InodeId unheld = Make("unheld");
+  ASSERT_TRUE(fs_->Unlink(root_, kRootInode, "held"));
+  EXPECT_TRUE(fs_->Getattr(root_, held));
+  EXPECT_EQ(network->Getattr(root_, held).error(), Err::kStale);
+  std::byte byte;
+  EXPECT_EQ(network->Read(root_, held, 0, std::span(&byte, 1)).error(), Err::kStale);
+  ASSERT_TRUE(fs_->Release(root_, held));
+  // Without a holder, what is unlinked goes at once.
+  fs_.reset();
+  ASSERT_TRUE(network->Unlink(root_, kRootInode, "unheld"));
+  EXPECT_EQ(network->Getattr(root_, unheld).error(), Err::kStale);
+  EXPECT_EQ(network->Statfs(root_)->files, 1u);
+}
+
+TEST_F(VolumeCoreTest, RequestsThatWereDoneAreRemembered) {
+  auto id = [](uint32_t number) { return RequestId{7, number, number * 3}; };
+  const RequestId create = id(1), link = id(2), rename = id(3), unlink = id(4), failed = id(5);
+  Caller caller;
   CreateArgs args;
   args.parent = kRootInode;
   args.name = "f";
-  ASSERT_TRUE(durable->Create(root_, args));
-  EXPECT_EQ(volume_->durable(), volume_->LastLsn());
-  Make("g");
-  EXPECT_LT(volume_->durable(), volume_->LastLsn());
-  SetAttr cut;
-  cut.size = 10;
-  const InodeId ino = durable->Lookup(root_, kRootInode, "f")->attr.ino;
-  ASSERT_TRUE(durable->Setattr(root_, ino, cut));
-  EXPECT_EQ(volume_->durable(), volume_->LastLsn());
+  caller.request = &create;
+  const InodeId ino = fs_->Create(caller, args)->attr.ino;
+  caller.request = &link;
+  ASSERT_TRUE(fs_->Link(caller, ino, kRootInode, "g"));
+  caller.request = &rename;
+  ASSERT_TRUE(fs_->Rename(caller, kRootInode, "g", kRootInode, "h", 0));
+  caller.request = &unlink;
+  ASSERT_TRUE(fs_->Unlink(caller, kRootInode, "h"));
+  caller.request = &failed;
+  ASSERT_FALSE(fs_->Unlink(caller, kRootInode, "h"));
+  // A new core, as after a restart, reads them from the map.
+  auto again = VolumeCore::Open(volume_, store_, budget_, {});
+  auto other = again->Attach();
+  for (const RequestId& done : {create, link, rename, unlink}) {
+    EXPECT_EQ(fs_->FindDone(done).value(), ino) << done.number;
+    EXPECT_EQ(other->FindDone(done).value(), ino) << done.number;
+  }
+  EXPECT_EQ(fs_->FindDone(failed).error(), Err::kNoEntry);
+  EXPECT_EQ(other->FindDone(RequestId{8, 1, 3}).error(), Err::kNoEntry);
+  // The oldest are forgotten, in memory and in the map.
+  for (uint32_t number = 100; number < 100 + RequestLog::kSlots; ++number) {
+    const RequestId request = id(number);
+    caller.request = &request;
+    const std::string name = "f" + std::to_string(number);
+    args.name = name;
+    ASSERT_TRUE(fs_->Create(caller, args));
+  }
+  auto third = VolumeCore::Open(volume_, store_, budget_, {})->Attach();
+  for (auto* fs : {fs_.get(), third.get()}) {
+    EXPECT_EQ(fs->FindDone(unlink).error(), Err::kNoEntry);
+    EXPECT_TRUE(fs->FindDone(id(100)));
+    EXPECT_TRUE(fs->FindDone(id(99 + RequestLog::kSlots)));
+  }
 }
 
 TEST_F(VolumeCoreTest, WhatReturnedBeforeTheGateIsInTheClone) {

@@ -15,6 +15,8 @@ ModelFileSystem::ModelFileSystem(std::shared_ptr<World> world, std::shared_ptr<V
 ModelFileSystem::~ModelFileSystem() {
   std::lock_guard lock(world_->mutex);
   std::erase(volume_->attached, this);
+  volume_->locks.Drop(this, 0, {});
+  GrantLocks();
   std::set<InodeId> held = std::move(held_);
   held_.clear();
   for (InodeId ino : held) Forget(ino);
@@ -46,6 +48,8 @@ void ModelFileSystem::Forget(InodeId ino) {
 Status ModelFileSystem::Release(const fs::Caller&, InodeId ino) {
   std::lock_guard lock(world_->mutex);
   if (volume_->destroyed) return Fail(Err::kStale);
+  volume_->locks.Drop(this, ino, {});
+  GrantLocks();
   if (held_.erase(ino) == 0) return Fail(Err::kInvalid);
   Forget(ino);
   return {};

@@ -60,6 +60,11 @@ class ModelFileSystem : public fs::FileSystem {
   Result<uint64_t> CopyRange(const fs::Caller& caller, InodeId from, uint64_t from_offset,
                              InodeId to, uint64_t to_offset, uint64_t length) override;
   Status Release(const fs::Caller& caller, InodeId ino) override;
+  Status Lock(const fs::Caller& caller, const fs::LockArgs& args) override;
+  Result<std::optional<fs::LockHolder>> TestLock(const fs::Caller& caller,
+                                                 const fs::LockArgs& args) override;
+  Status CancelLock(const fs::Caller& caller, uint64_t cookie) override;
+  Status DropLocks(const fs::Caller& caller, InodeId ino, std::string_view owner_prefix) override;
 
  private:
   struct Entry {
@@ -89,6 +94,7 @@ class ModelFileSystem : public fs::FileSystem {
   void Orphan(Node& node);
   void Forget(InodeId ino);  // frees it when nobody holds it any more
 
+  void GrantLocks();  // to those who can have them now
   void Notify(fs::Event::Kind kind, InodeId ino, std::string_view name = {});
 
   std::shared_ptr<World> world_;

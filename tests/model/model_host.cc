@@ -77,6 +77,7 @@ Outcome<std::vector<fs::VolumeInfo>> ModelHost::Clone(std::string_view source,
     volume->parent = source;
     volume->created_sec = Now().sec;
     volume->attached.clear();
+    volume->locks = {};
     // Nobody holds an orphan of the source here.
     std::erase_if(volume->nodes, [](const auto& item) { return item.second.nlink == 0; });
     world_->volumes[target] = volume;
@@ -147,6 +148,34 @@ Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::Attach(std::string_view name
   if (!volume->importing && importing)
     return Explain(Err::kInvalid, "'{}' is not being imported", name);
   return MakeClient(world_, volume);
+}
+
+Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::AttachNetwork(VolumeId id) {
+  for (const fs::VolumeInfo& volume : List())
+    if (volume.id == id) return Attach(volume.name, false);
+  return Explain(Err::kNoEntry, "there is no volume {}", id);
+}
+
+Outcome<std::string> ModelHost::Setting(std::string_view key) {
+  std::lock_guard lock(settings_mutex_);
+  auto found = settings_.find(key);
+  return found == settings_.end() ? std::string() : found->second;
+}
+
+Outcome<void> ModelHost::SetSetting(std::string_view key, std::string_view value) {
+  std::lock_guard lock(settings_mutex_);
+  settings_.erase(std::string(key));
+  if (!value.empty()) settings_.emplace(key, value);
+  return {};
+}
+
+Outcome<std::vector<std::pair<std::string, std::string>>> ModelHost::Settings(
+    std::string_view prefix) {
+  std::lock_guard lock(settings_mutex_);
+  std::vector<std::pair<std::string, std::string>> found;
+  for (const auto& [key, value] : settings_)
+    if (key.starts_with(prefix)) found.emplace_back(key, value);
+  return found;
 }
 
 }  // namespace prism::model

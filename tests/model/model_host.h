@@ -1,6 +1,10 @@
 // The reference model's volumes, behind the same interface as the store's.
 #pragma once
 
+#include <map>
+#include <mutex>
+#include <string>
+
 #include "fs/core/host.h"
 #include "tests/model/model_file_system.h"
 
@@ -22,6 +26,15 @@ class ModelHost : public fs::Host {
   Outcome<fs::ExclusiveUsage> Exclusive(std::string_view name) override;
   fs::StoreStats Stats() override;
   Outcome<std::shared_ptr<fs::FileSystem>> Attach(std::string_view name, bool importing) override;
+  // As Attach: the model keeps no unlinked files for those who are not there.
+  Outcome<std::shared_ptr<fs::FileSystem>> AttachNetwork(VolumeId id) override;
+  uint64_t Mark() override { return 0; }
+  Status WaitDurable(uint64_t) override { return {}; }
+  uint64_t WriteVerifier() const override { return 1; }
+  Outcome<std::string> Setting(std::string_view key) override;
+  Outcome<void> SetSetting(std::string_view key, std::string_view value) override;
+  Outcome<std::vector<std::pair<std::string, std::string>>> Settings(
+      std::string_view prefix) override;
   Status Flush() override { return {}; }
   Status Checkpoint() override { return {}; }
   Status Drain() override { return {}; }
@@ -38,6 +51,8 @@ class ModelHost : public fs::Host {
   Outcome<void> CheckNew(std::string_view name) const;
 
   std::shared_ptr<World> world_;
+  std::mutex settings_mutex_;
+  std::map<std::string, std::string, std::less<>> settings_;
 };
 
 }  // namespace prism::model

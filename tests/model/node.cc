@@ -99,6 +99,7 @@ void KillPrivileges(Node& node) {
 }
 
 Status CheckSetAttr(const fs::Caller& caller, const Node& node, const fs::SetAttr& changes) {
+  if (changes.if_ctime && *changes.if_ctime != node.ctime) return Fail(Err::kNotSync);
   if (changes.size) {
     if (node.is_directory()) return Fail(Err::kIsDirectory);
     if (node.type != fs::FileType::kRegular) return Fail(Err::kInvalid);

@@ -11,6 +11,7 @@
 
 #include "fs/contract/file_system.h"
 #include "tests/model/acl.h"
+#include "tests/model/locks.h"
 
 namespace prism::model {
 
@@ -67,6 +68,7 @@ struct Volume {
   std::map<InodeId, Node> nodes;
   InodeId last_ino = kRootInode;
   std::vector<ModelFileSystem*> attached;  // every one holds what is orphaned while it lives
+  Locks locks;
 };
 
 // Everything, under one lock.

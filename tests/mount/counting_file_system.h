@@ -41,6 +41,10 @@ class CountingFileSystem final : public fs::FileSystem {
     std::lock_guard lock(mutex_);
     return released_;
   }
+  bool Released(InodeId ino) const {
+    std::lock_guard lock(mutex_);
+    return released_.count(ino) > 0;
+  }
   fs::WriteArgs last_write() const {
     std::lock_guard lock(mutex_);
     return last_write_;
@@ -184,6 +188,23 @@ class CountingFileSystem final : public fs::FileSystem {
     std::lock_guard lock(mutex_);
     if (status) released_.insert(ino);
     return status;
+  }
+  Status Lock(const fs::Caller& caller, const fs::LockArgs& args) override {
+    Count(args.type == fs::LockType::kUnlock ? "Unlock" : "Lock");
+    return inner_->Lock(caller, args);
+  }
+  Result<std::optional<fs::LockHolder>> TestLock(const fs::Caller& caller,
+                                                 const fs::LockArgs& args) override {
+    Count("TestLock");
+    return inner_->TestLock(caller, args);
+  }
+  Status CancelLock(const fs::Caller& caller, uint64_t cookie) override {
+    Count("CancelLock");
+    return inner_->CancelLock(caller, cookie);
+  }
+  Status DropLocks(const fs::Caller& caller, InodeId ino, std::string_view prefix) override {
+    Count("DropLocks");
+    return inner_->DropLocks(caller, ino, prefix);
   }
 
  private:

@@ -265,4 +265,28 @@ Status EchoFs::Release(const fs::Caller& caller, InodeId ino) {
   return ino == kStaleInode ? Status(Fail(Err::kInvalid)) : Status();
 }
 
+Status EchoFs::Lock(const fs::Caller& caller, const fs::LockArgs& a) {
+  Note("lock", caller, a.ino, a.kind, a.type, a.start, a.length, a.owner, a.pid, a.wait, a.cookie);
+  return a.wait ? Status(Fail(Err::kAgain)) : Status();
+}
+
+// Free if the inode is 0; else held as asked for.
+Result<std::optional<fs::LockHolder>> EchoFs::TestLock(const fs::Caller& caller,
+                                                       const fs::LockArgs& a) {
+  Note("test_lock", caller, a.ino, a.kind, a.type, a.start, a.length, a.owner, a.pid);
+  if (a.ino == kStaleInode) return Fail(Err::kStale);
+  if (a.ino == 0) return std::nullopt;
+  return fs::LockHolder{a.kind, a.type, a.start, a.length, a.pid, a.wait, std::string(a.owner)};
+}
+
+Status EchoFs::CancelLock(const fs::Caller& caller, uint64_t cookie) {
+  Note("cancel_lock", caller, cookie);
+  return cookie == 0 ? Status(Fail(Err::kNoEntry)) : Status();
+}
+
+Status EchoFs::DropLocks(const fs::Caller& caller, InodeId ino, std::string_view owner_prefix) {
+  Note("drop_locks", caller, ino, owner_prefix);
+  return {};
+}
+
 }  // namespace prism::vrpc

@@ -311,7 +311,8 @@ TEST_F(LifecycleTest, EventsArriveInOrder) {
   std::this_thread::sleep_for(5ms);  // the watcher sleeps again
   echo()->Send({Kind::kOrphaned, 7, ""});
   echo()->Send({Kind::kAll, 0, ""});
-  ASSERT_TRUE(Soon([&] { return recorder.size() == 4; }));
+  echo()->Send({Kind::kLockGranted, 8, "", ~uint64_t{0} - 1});
+  ASSERT_TRUE(Soon([&] { return recorder.size() == 5; }));
   auto events = recorder.Take();
   EXPECT_EQ(events[0].kind, Kind::kInode);
   EXPECT_EQ(events[0].ino, 5u);
@@ -319,6 +320,10 @@ TEST_F(LifecycleTest, EventsArriveInOrder) {
   EXPECT_EQ(events[1].name, std::string(fs::kNameMax, 'n'));
   EXPECT_EQ(events[2].kind, Kind::kOrphaned);
   EXPECT_EQ(events[3].kind, Kind::kAll);
+  EXPECT_EQ(events[4].kind, Kind::kLockGranted);
+  EXPECT_EQ(events[4].ino, 8u);
+  EXPECT_EQ(events[4].cookie, ~uint64_t{0} - 1);
+  EXPECT_EQ(events[4].name, "");
   client->SetListener(nullptr);
   echo()->Send({Kind::kInode, 5, ""});
   std::this_thread::sleep_for(20ms);
@@ -335,7 +340,7 @@ class SlowRecorder : public Recorder {
   std::atomic<bool> held_ = true;
 };
 
-TEST_F(LifecycleTest, LostEventsBecomeAllAndOrphansAreKept) {
+TEST_F(LifecycleTest, LostEventsBecomeAllAndOrphansAndLocksAreKept) {
   StartServer();
   auto client = Connect();
   SlowRecorder recorder;
@@ -344,6 +349,7 @@ TEST_F(LifecycleTest, LostEventsBecomeAllAndOrphansAreKept) {
   constexpr InodeId kEvents = 3000, kOrphan = 1'000'000;
   for (InodeId i = 1; i <= kEvents; ++i) echo()->Send({Kind::kInode, i, ""});
   echo()->Send({Kind::kOrphaned, kOrphan, ""});
+  echo()->Send({Kind::kLockGranted, kOrphan, "", 5});
   recorder.held_ = false;
   std::vector<fs::Event> events;
   auto seen = [&](Kind kind, InodeId ino) {
@@ -355,6 +361,7 @@ TEST_F(LifecycleTest, LostEventsBecomeAllAndOrphansAreKept) {
   EXPECT_FALSE(seen(Kind::kInode, kEvents));  // it really was too much
   EXPECT_TRUE(client->Null());                // any request brings the orphan along
   EXPECT_TRUE(Soon([&] { return seen(Kind::kOrphaned, kOrphan); }));
+  EXPECT_TRUE(Soon([&] { return seen(Kind::kLockGranted, kOrphan); }));
   client->SetListener(nullptr);
 }
 

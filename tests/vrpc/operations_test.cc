@@ -216,6 +216,47 @@ TEST_F(OperationsTest, Readdir) {
   }
 }
 
+TEST_F(OperationsTest, Locks) {
+  std::string longest(fs::kLockOwnerMax, '\xfe');
+  for (std::string_view owner : {std::string_view(), std::string_view(longest)}) {
+    fs::LockArgs args{.ino = 7,
+                      .kind = fs::LockKind::kNetwork,
+                      .type = fs::LockType::kExclusive,
+                      .start = 1,
+                      .length = fs::kLockOffsetMax,
+                      .owner = owner,
+                      .pid = ~uint32_t{0},
+                      .wait = true,
+                      .cookie = ~uint64_t{0}};
+    SameOverLane("queued", [&](auto& fs) { return fs.Lock(kCaller, args); });
+    SameOverLane("held", [&](auto& fs) -> Status {
+      auto holder = fs.TestLock(kCaller, args);
+      if (!holder) return Fail(holder.error());
+      EXPECT_TRUE(*holder && (*holder)->kind == args.kind && (*holder)->type == args.type &&
+                  (*holder)->start == args.start && (*holder)->length == args.length &&
+                  (*holder)->pid == args.pid && (*holder)->own_client &&
+                  (*holder)->owner == args.owner);
+      return {};
+    });
+    args.wait = false;
+    SameOverLane("granted", [&](auto& fs) { return fs.Lock(kCaller, args); });
+    args.ino = 0;
+    SameOverLane("free", [&](auto& fs) -> Status {
+      auto holder = fs.TestLock(kCaller, args);
+      EXPECT_TRUE(holder && !*holder);
+      return {};
+    });
+    args.ino = EchoFs::kStaleInode;
+    SameOverLane("stale", [&](auto& fs) -> Status {
+      PRISM_TRY(fs.TestLock(kCaller, args));
+      return {};
+    });
+    SameOverLane("drop", [&](auto& fs) { return fs.DropLocks(kCaller, 8, owner); });
+  }
+  SameOverLane("cancel", [](auto& fs) { return fs.CancelLock(kCaller, uint64_t{1} << 63); });
+  SameOverLane("cancel of nothing", [](auto& fs) { return fs.CancelLock(kCaller, 0); });
+}
+
 TEST_F(OperationsTest, TooManyGroupsAreInvalid) {
   std::vector<uint32_t> groups(fs::kGroupsMax, 1);
   EXPECT_TRUE(client_->Getattr({.groups = groups}, 1));

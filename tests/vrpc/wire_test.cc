@@ -95,6 +95,10 @@ TEST(WireTest, Requests) {
   CheckMessage(FallocateRequest{1, fs::FallocateMode::kZeroRangeKeep, 2, 3});
   CheckMessage(SeekRequest{1, 2, fs::SeekWhence::kHole});
   CheckMessage(CopyRangeRequest{1, 2, 3, 4, 5});
+  CheckMessage(LockRequest{
+      {1, fs::LockKind::kNetwork, fs::LockType::kExclusive, 2, 3, "owner", 4, true, ~uint64_t{0}}});
+  CheckMessage(CancelLockRequest{~uint64_t{0}});
+  CheckMessage(DropLocksRequest{1, "prefix"});
 }
 
 TEST(WireTest, Replies) {
@@ -113,6 +117,9 @@ TEST(WireTest, Replies) {
   CheckMessage(ReaddirReply{true, EchoAttr(7), 9});
   CheckMessage(ListxattrReply{3});
   CheckMessage(OffsetReply{~uint64_t{0}});
+  CheckMessage(TestLockReply{});
+  CheckMessage(TestLockReply{
+      fs::LockHolder{fs::LockKind::kNetwork, fs::LockType::kExclusive, 1, 2, 3, true, "owner"}});
 }
 
 TEST(WireTest, AttributesKeepEveryField) {
@@ -137,6 +144,9 @@ TEST(WireTest, ValuesOutOfRangeAreRefused) {
   EXPECT_FALSE(Decodes(Encoded(attr), decoded));
   SeekRequest seek;
   EXPECT_FALSE(Decodes(Encoded(SeekRequest{1, 2, static_cast<fs::SeekWhence>(2)}), seek));
+  LockRequest lock;
+  EXPECT_FALSE(Decodes(Encoded(LockRequest{{.kind = static_cast<fs::LockKind>(3)}}), lock));
+  EXPECT_FALSE(Decodes(Encoded(LockRequest{{.type = static_cast<fs::LockType>(3)}}), lock));
   fs::Timespec time;
   EXPECT_FALSE(Decodes(Encoded(fs::Timespec{0, 1'000'000'000}), time));
 }

@@ -1,6 +1,7 @@
 // The verbs that are one question to the server.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "tools/prism/command.h"
@@ -79,6 +80,39 @@ Outcome<CommandResult> List(const CommonOptions& common) {
   return ResultOf(reply, table.empty() ? "no volumes: import or create one\n" : table.Format());
 }
 
+// What a guest types, and what its kernel is started with, to use the volume over NFS. A server
+// that listens on loopback is where QEMU's user networking has its host.
+std::string NfsLines(const json& nfs) {
+  const std::string address = Printable(TextIn(nfs, "address"));
+  const std::string path = Printable(TextIn(nfs, "export"));
+  const uint64_t port = NumberIn(nfs, "port");
+  std::string server = address;
+  std::string where = "from a guest";
+  if (address.starts_with("127.") || address == "::1") {
+    server = "10.0.2.2";
+    where = "from a guest of this host (QEMU's user networking)";
+  } else if (address == "0.0.0.0" || address == "::") {
+    server = "SERVER";
+    where = "from a guest that reaches this host as SERVER";
+  }
+  std::string access = "  " + Printable(TextIn(nfs, "access"));
+  for (size_t at = 2; (at = access.find(' ', at)) != access.npos; at += 3)
+    access.replace(at, 1, "\n  ");
+  if (access.find("insecure") == access.npos)
+    access +=
+        "\n  (a guest of QEMU's user networking is let in by: prism access NAME "
+        "'127.0.0.1(insecure)')";
+  return fmt::format(
+      "\nNFS, {}:\n"
+      "  mount -t nfs -o vers=3,proto=tcp,port={},mountproto=tcp,mountport={},nolock,addr={} {}:{} "
+      "/mnt\n"
+      "as its root file system, on its kernel's command line:\n"
+      "  root=/dev/nfs boot=nfs nfsroot={}:{},vers=3,proto=tcp,port={},mountport={},nolock "
+      "ip=dhcp rw\n"
+      "for clients (prism access):\n{}\n",
+      where, port, port, server, server, path, server, path, port, port, access);
+}
+
 Outcome<CommandResult> Show(const CommonOptions& common, const std::string& name) {
   PRISM_ASSIGN(Reply reply, Ask(common, "show", {{"name", name}, {"exclusive", true}}));
   const json& volume = reply.result;
@@ -94,7 +128,19 @@ Outcome<CommandResult> Show(const CommonOptions& common, const std::string& name
   table.Add({"held alone",
              fmt::format("{} (of that, metadata: {})", Bytes(NumberIn(volume, "exclusive_bytes")),
                          Bytes(NumberIn(volume, "exclusive_metadata_bytes")))});
-  return ResultOf(reply, table.Format());
+  std::string text = table.Format();
+  if (volume.contains("nfs") && volume.at("nfs").is_object()) text += NfsLines(volume.at("nfs"));
+  return ResultOf(reply, text);
+}
+
+Outcome<CommandResult> Access(const CommonOptions& common, const std::string& name,
+                              const std::vector<std::string>& rules, bool reset) {
+  json request = {{"name", name}};
+  if (reset || !rules.empty()) request["rules"] = fmt::format("{}", fmt::join(rules, " "));
+  PRISM_ASSIGN(Reply reply, Ask(common, "access", std::move(request)));
+  std::string text = Printable(TextIn(reply.result, "access"));
+  std::replace(text.begin(), text.end(), ' ', '\n');
+  return ResultOf(reply, text + "\n");
 }
 
 std::string Times(uint64_t whole, uint64_t part) {
@@ -151,6 +197,7 @@ void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen)
   struct Names {
     std::string first, second;
     std::vector<std::string> many;
+    bool flag = false;
   };
   auto names = std::make_shared<Names>();
   auto add = [&](const char* verb, const char* help, auto run) {
@@ -178,6 +225,15 @@ void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen)
       [](auto& common, Names& n) { return Destroy(common, n.many); })
       ->add_option("NAME", names->many, "all are removed, or none")
       ->required();
+  CLI::App* access =
+      add("access", "who may use a volume over NFS, and as whom",
+          [](auto& common, Names& n) { return Access(common, n.first, n.many, n.flag); });
+  access->add_option("NAME", names->first)->required();
+  CLI::Option* rules = access->add_option(
+      "RULE", names->many,
+      "CLIENT(OPTION,...) as in exports(5): an address, a network or *; rw|ro, no_root_squash|"
+      "root_squash|all_squash, anonuid=N, anongid=N, secure|insecure. The first that fits decides");
+  access->add_flag("--default", names->flag, "only root on the server's host")->excludes(rules);
   CLI::App* rename = add("rename", "give a volume another name",
                          [](auto& common, Names& n) { return Rename(common, n.first, n.second); });
   rename->add_option("FROM", names->first)->required();

@@ -1,0 +1,157 @@
+"""What the guest tests share: a server with NFS, its command, and guests on its volumes.
+
+The programs come from the environment (CMakeLists.txt sets it): PRISMD, PRISM; the tree's root from
+PRISM_SOURCE_DIR. Every process is ended by its id, every file is below one temporary directory.
+"""
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PRISMD = os.environ["PRISMD"]
+PRISM = os.environ["PRISM"]
+SOURCE = pathlib.Path(os.environ["PRISM_SOURCE_DIR"])
+GUEST = str(SOURCE / "tools/guest")
+ROOT_PACKAGES = "systemd,systemd-sysv,udev,dbus,nfs-common,rpcbind"
+_UNAVAILABLE = 126  # of tools/guest
+_SKIPPED = 77  # for CTest: SKIP_RETURN_CODE
+_READY_TIMEOUT_S = 30
+
+
+def run(*command, timeout_s=60, **options):
+    """Runs what must succeed; its stdout as text."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=timeout_s, text=True, **options)
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(map(str, command))}: exit {done.returncode}\n"
+                             f"{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class Server:
+    """prismd on a store and a port of its own; `kill` and `start` again keep both."""
+
+    def __init__(self, directory, *options):
+        self.directory = pathlib.Path(directory)
+        self.control = str(self.directory / "control.sock")
+        self.log = self.directory / "prismd.log"
+        with socket.socket() as chosen:
+            chosen.bind(("127.0.0.1", 0))
+            self.nfs = f"127.0.0.1:{chosen.getsockname()[1]}"
+        self._options = options
+        self._process = None
+        self.start()
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self._process = subprocess.Popen(
+                [PRISMD, "--store", str(self.directory / "store"), "--control", self.control,
+                 "--nfs", self.nfs, *self._options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        end_s = time.monotonic() + _READY_TIMEOUT_S
+        while subprocess.run([PRISM, "--control", self.control, "ping"],
+                             capture_output=True).returncode != 0:
+            if self._process.poll() is not None or time.monotonic() > end_s:
+                raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
+            time.sleep(0.05)
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self):
+        """A clean end; an unclean one is a failure of the test."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        if code != 0:
+            raise AssertionError(f"the server ended with {code}:\n{self.log.read_text()[-4000:]}")
+
+    def prism(self, *arguments, timeout_s=120):
+        return run(PRISM, "--control", self.control, *arguments, timeout_s=timeout_s)
+
+    def guest(self, *arguments):
+        """The command line that starts a guest on this server."""
+        return [GUEST, "--control", self.control, "--nfs", self.nfs, *arguments]
+
+
+class Done:
+    """How a guest ended: `status`, `output` (the job's), `console` (with tools/guest's own lines)."""
+
+    def __init__(self, status, output, console):
+        self.status, self.output, self.console = status, output, console
+
+    def seconds(self, event):
+        """When "mounted", "ready" or "off" came, from the start of QEMU."""
+        found = re.search(rf"^guest: {event} after ([0-9.]+) s$", self.console, re.MULTILINE)
+        return float(found.group(1)) if found else None
+
+
+class GuestTest(unittest.TestCase):
+    maxDiff = 20000
+    server_options = ()
+
+    @classmethod
+    def setUpClass(cls):
+        cls.exit_stack = contextlib.ExitStack()
+        cls.addClassCleanup(cls.exit_stack.close)
+        cls.directory = pathlib.Path(
+            cls.exit_stack.enter_context(tempfile.TemporaryDirectory(prefix="prism-guest-test-")))
+        cls.server = Server(cls.directory, *cls.server_options)
+        cls.exit_stack.callback(cls.server.stop)
+
+    def run_guest(self, *arguments, status=0):
+        """Runs a guest to its end. It must end with `status`."""
+        done = subprocess.run(self.server.guest(*arguments), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=400,
+                              text=True, errors="replace")
+        self.assertEqual(done.returncode, status, done.stdout[-8000:] + done.stderr[-8000:])
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def export(self, volume):
+        """The volume's content, as a directory of the host."""
+        target = self.directory / f"exported-{volume}"
+        shutil.rmtree(target, ignore_errors=True)
+        self.server.prism("export", "-q", volume, f"dir:{target}")
+        return target
+
+    def assert_same_tree(self, expected, actual, options):
+        """rsync finds nothing to change: types, modes, owners, links, content, and `options`."""
+        said = run("rsync", "-rlpgoDHAXn", "--checksum", "--delete", "--itemize-changes", *options,
+                   f"{expected}/", f"{actual}/")
+        self.assertEqual(said, "")
+
+
+def debian_root():
+    """A Debian root with systemd, made once and kept in the cache of tools/guest."""
+    cache = pathlib.Path(run(GUEST, "--prepare").strip())
+    root = cache / f"debian-root-{ROOT_PACKAGES.replace(',', '-')}"
+    if not root.is_dir():
+        run(SOURCE / "tools/debian-root", "--include", ROOT_PACKAGES, root, timeout_s=900)
+    return root
+
+
+def report(name, value):
+    print(f"{name}: {value}", file=sys.stderr, flush=True)
+
+
+def main():
+    """Runs the tests; ends with 77 if this host cannot have QEMU or the kernel."""
+    done = subprocess.run([GUEST, "--prepare"], capture_output=True, text=True)
+    if done.returncode == _UNAVAILABLE:
+        print(f"SKIPPED: {done.stderr.strip()}")
+        sys.exit(_SKIPPED)
+    if done.returncode != 0:
+        sys.exit(f"tools/guest --prepare: {done.stderr.strip()}")
+    unittest.main(verbosity=2)
