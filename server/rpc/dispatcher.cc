@@ -245,8 +245,10 @@ void Dispatcher::Encode(const Job& job, AcceptStat stat, Reply& reply, OutMessag
 std::shared_ptr<Connection> Dispatcher::End(const Job& job, ReplyCache::Bytes reply) {
   std::shared_ptr<Connection> target = job.connection;
   if (job.replay_guarded) {
-    std::shared_ptr<Connection> latest = reply_cache_.Finish(job.id, std::move(reply));
-    if (latest != nullptr && !latest->closed()) target = std::move(latest);
+    // Its client has given up what is older.
+    std::shared_ptr<Connection> newest = reply_cache_.Finish(job.id, std::move(reply));
+    if (newest != nullptr && !newest->closed() && (target->closed() || newest->id() > target->id()))
+      target = std::move(newest);
   }
   job.connection->calls().fetch_sub(1, std::memory_order_relaxed);
   return target;

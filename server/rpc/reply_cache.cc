@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "fs/base/check.h"
+#include "server/rpc/connection.h"
 
 namespace prism::rpc {
 namespace {
@@ -27,14 +28,21 @@ size_t ReplyCache::HashId::operator()(const CallId& id) const {
 ReplyCache::ReplyCache(const ReplyCacheLimits& limits)
     : limits_(limits), entries_(64, HashId{RandomSeed()}) {}
 
+// The newest connection, not the latest call: what an older one had still to read is handled later.
+ReplyCache::Found ReplyCache::Known(Entry& entry, const std::shared_ptr<Connection>& connection) {
+  if (entry.reply != nullptr) return {State::kDone, entry.reply};
+  const std::shared_ptr<Connection> other = entry.newest.lock();
+  if (connection != nullptr && (other == nullptr || connection->id() > other->id()))
+    entry.newest = connection;
+  return {State::kRunning, nullptr};
+}
+
 ReplyCache::Found ReplyCache::Look(const CallId& id,
                                    const std::shared_ptr<Connection>& connection) {
   std::lock_guard lock(mutex_);
   auto found = entries_.find(id);
   if (found == entries_.end()) return {};
-  if (found->second.reply != nullptr) return {State::kDone, found->second.reply};
-  found->second.latest = connection;
-  return {State::kRunning, nullptr};
+  return Known(found->second, connection);
 }
 
 ReplyCache::Found ReplyCache::Begin(const CallId& id,
@@ -42,29 +50,27 @@ ReplyCache::Found ReplyCache::Begin(const CallId& id,
   std::lock_guard lock(mutex_);
   auto [found, inserted] = entries_.try_emplace(id);
   if (inserted) return {};
-  if (found->second.reply != nullptr) return {State::kDone, found->second.reply};
-  found->second.latest = connection;
-  return {State::kRunning, nullptr};
+  return Known(found->second, connection);
 }
 
 std::shared_ptr<Connection> ReplyCache::Finish(const CallId& id, Bytes reply) {
   std::lock_guard lock(mutex_);
   auto found = entries_.find(id);
   PRISM_CHECK(found != entries_.end() && found->second.reply == nullptr);
-  std::shared_ptr<Connection> latest = found->second.latest.lock();
+  std::shared_ptr<Connection> newest = found->second.newest.lock();
   if (reply == nullptr || SizeOf(reply) > limits_.client_bytes_max) {
     entries_.erase(found);
-    return latest;
+    return newest;
   }
   auto client = clients_.try_emplace(id.client).first;
   client->second.bytes += SizeOf(reply);
   bytes_ += SizeOf(reply);
   ++answered_;
   client->second.answered.push_back(id);
-  found->second.latest.reset();
+  found->second.newest.reset();
   found->second.reply = std::move(reply);
   MakeRoomLocked(client);
-  return latest;
+  return newest;
 }
 
 void ReplyCache::MakeRoomLocked(Clients::iterator client) {

@@ -49,8 +49,8 @@ class ReplyCache {
   Found Begin(const CallId& id, const std::shared_ptr<Connection>& connection);
   // The same for a call that is not going to be executed now: kNew changes nothing.
   Found Look(const CallId& id, const std::shared_ptr<Connection>& connection);
-  // The answer; nullptr: it is not to be kept. Returns the connection that asked latest, if it is
-  // alive and not the first.
+  // The answer; nullptr: it is not to be kept. Returns the newest connection that has asked again,
+  // if there is one.
   std::shared_ptr<Connection> Finish(const CallId& id, Bytes reply);
 
   size_t entries() const;
@@ -62,8 +62,8 @@ class ReplyCache {
     size_t operator()(const CallId& id) const;
   };
   struct Entry {
-    Bytes reply;  // nullptr: being executed
-    std::weak_ptr<Connection> latest;
+    Bytes reply;                       // nullptr: being executed
+    std::weak_ptr<Connection> newest;  // of those that asked again
   };
   struct ClientReplies {
     std::deque<CallId> answered;  // oldest first
@@ -73,6 +73,7 @@ class ReplyCache {
   static size_t SizeOf(const Bytes& reply) { return reply->size() + kEntryBytes; }
   static constexpr size_t kEntryBytes = 256;  // what an entry takes besides its reply, about
 
+  static Found Known(Entry& entry, const std::shared_ptr<Connection>& connection);
   void ForgetOldestLocked(Clients::iterator client);
   void MakeRoomLocked(Clients::iterator client);
 

@@ -6,7 +6,7 @@
 namespace prism::rpc {
 namespace {
 
-constexpr uint32_t kStreams = 100'000;     // through the reader and the decoder
+constexpr uint32_t kStreams = 100'000;      // through the reader and the decoder
 constexpr uint32_t kSocketStreams = 3'000;  // through a server
 
 class Mutator {
@@ -128,6 +128,7 @@ class FuzzServerTest : public RpcFixture {};
 
 TEST_F(FuzzServerTest, TheServerGoesOn) {
   StartServer({.workers = 4, .connections_per_client_max = 32, .record_timeout_ms = 1000});
+  echo_->Open(1 << 20);  // damage may make any procedure of a call
   Mutator mutate(20260102);
   std::vector<RawClient> open(16);
   for (uint32_t i = 0; i < kSocketStreams; ++i) {

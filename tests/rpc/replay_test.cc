@@ -48,7 +48,7 @@ TEST_F(ReplayTest, OverANewConnection) {
   EXPECT_EQ(other.Call(create)->word(), 2u);
 }
 
-TEST_F(ReplayTest, AnAnswerReachesTheConnectionThatAskedLast) {
+TEST_F(ReplayTest, AnAnswerReachesTheNewestConnectionThatAsked) {
   StartServer();
   const CallSpec create{.xid = 5, .procedure = kSlowCreate};
   RawClient lost = Connect();
@@ -70,7 +70,7 @@ TEST_F(ReplayTest, AnAnswerReachesTheConnectionThatAskedLast) {
   EXPECT_TRUE(Idle());
 }
 
-TEST_F(ReplayTest, TheFirstConnectionGetsItWhenTheLatestHasGone) {
+TEST_F(ReplayTest, TheFirstConnectionGetsItWhenTheNewestHasGone) {
   StartServer();
   const CallSpec create{.xid = 5, .procedure = kSlowCreate};
   RawClient client = Connect();
