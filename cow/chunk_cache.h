@@ -3,18 +3,33 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <list>
 #include <memory>
 #include <mutex>
-#include <string>
+#include <span>
 #include <unordered_map>
 
 namespace prism::cow {
 
+// Not cleared when made: it is about to be filled.
+class ChunkBytes {
+ public:
+  explicit ChunkBytes(size_t size)
+      : data_(std::make_unique_for_overwrite<std::byte[]>(size)), size_(size) {}
+  std::span<std::byte> span() { return {data_.get(), size_}; }
+  const std::byte* data() const { return data_.get(); }
+  size_t size() const { return size_; }
+
+ private:
+  std::unique_ptr<std::byte[]> data_;
+  size_t size_;
+};
+
 class ChunkCache {
  public:
-  using Bytes = std::shared_ptr<const std::string>;
+  using Bytes = std::shared_ptr<const ChunkBytes>;
 
   explicit ChunkCache(uint64_t bytes_max) : shard_bytes_max_(bytes_max / kShards) {}
 

@@ -145,11 +145,38 @@ Result<ChunkRow> ChunkTable::RowOf(ChunkId id) {
   return RowOnDisk(id);
 }
 
+Result<ChunkPlace> ChunkTable::PlaceOf(ChunkId id) {
+  if (auto place = places_.Find(id)) return *place;
+  {
+    std::lock_guard lock(mutex_);
+    for (const Generation* generation : {&fresh_, &frozen_}) {
+      auto it = generation->rows.find(id);
+      if (it != generation->rows.end()) return ChunkPlace(it->second);
+    }
+  }
+  PRISM_TRY(LoadPlaces(PlaceCache::FirstOf(id)));
+  if (auto place = places_.Find(id)) return *place;
+  // Its group has gone already, or its row is damaged, which is then said.
+  PRISM_ASSIGN(ChunkRow row, RowOnDisk(id));
+  return ChunkPlace(row);
+}
+
+Status ChunkTable::LoadPlaces(ChunkId first) {
+  PlaceCache::Places places;
+  PRISM_TRY(kv_.ScanFrom(Table::kChunk, IdKey(first), [&](std::string_view key, auto value) {
+    const ChunkId id = IdFromKey(key);
+    if (id - first >= PlaceCache::kGroupChunks) return false;
+    if (auto row = ChunkRow::Decode(value)) places[id - first] = ChunkPlace(*row);
+    return true;
+  }));
+  places_.Insert(first, places);
+  return {};
+}
+
 Status ChunkTable::Read(ChunkId id, uint32_t offset, std::span<std::byte> out) {
   ChunkCache::Bytes bytes = cache_.Find(id);
   if (bytes == nullptr) {
-    PRISM_ASSIGN(std::string whole, ReadWhole(id));
-    bytes = std::make_shared<const std::string>(std::move(whole));
+    PRISM_ASSIGN(bytes, ReadWhole(id));
     cache_.Insert(id, bytes);
   }
   size_t available = bytes->size() > offset ? bytes->size() - offset : 0;
@@ -159,24 +186,24 @@ Status ChunkTable::Read(ChunkId id, uint32_t offset, std::span<std::byte> out) {
   return {};
 }
 
-Result<std::string> ChunkTable::ReadWhole(ChunkId id) {
-  PRISM_ASSIGN(ChunkRow row, RowOf(id));
+Result<ChunkCache::Bytes> ChunkTable::ReadWhole(ChunkId id) {
+  PRISM_ASSIGN(ChunkPlace place, PlaceOf(id));
   // Compressed bytes are needed only here; uncompressed ones are what the cache keeps.
-  thread_local const auto scratch = std::make_unique<char[]>(kBlockSize);
-  const bool compressed = row.codec != Codec::kNone;
-  std::string raw(row.raw_bytes, '\0');
-  std::span<char> stored(compressed ? scratch.get() : raw.data(), row.extent.length_bytes);
-  Status read = segments_.Read(row.extent, std::as_writable_bytes(stored));
-  std::string_view view(stored.data(), stored.size());
-  if (read && ChecksumOf(view) != row.checksum) read = Fail(Err::kCorrupt);
-  if (read && compressed)
-    read = Decompress(row.codec, view, std::as_writable_bytes(std::span(raw)));
+  thread_local const auto scratch = std::make_unique<std::byte[]>(kBlockSize);
+  const bool compressed = place.codec != Codec::kNone;
+  auto raw = std::make_shared<ChunkBytes>(place.raw_bytes);
+  std::span<std::byte> stored(compressed ? scratch.get() : raw->span().data(),
+                              place.extent.length_bytes);
+  if (!compressed && stored.size() != raw->size()) return Fail(Err::kCorrupt);
+  Status read = segments_.Read(place.extent, stored);
+  if (read && ChecksumOf(ViewOf(stored)) != place.checksum) read = Fail(Err::kCorrupt);
+  if (read && compressed) read = Decompress(place.codec, ViewOf(stored), raw->span());
   if (!read) {
     spdlog::error("chunk {} does not verify: {} bytes at unit {} of segment {}", id,
-                  row.extent.length_bytes, row.extent.unit, row.extent.segment);
+                  place.extent.length_bytes, place.extent.unit, place.extent.segment);
     return Fail(read.error());
   }
-  return raw;
+  return ChunkCache::Bytes(std::move(raw));
 }
 
 Result<uint64_t> ChunkTable::ExclusiveBytes(

@@ -18,6 +18,7 @@
 #include "cow/chunk_row.h"
 #include "cow/journal.h"
 #include "cow/kv.h"
+#include "cow/place_cache.h"
 #include "cow/segment_store.h"
 #include "cow/tree.h"
 #include "cow/volume_map.h"
@@ -86,7 +87,9 @@ class ChunkTable : public ChunkStore, public ChunkReferences, public ChunkPin::O
   Result<ChunkPin> Store(const ContentHash& hash, std::span<const std::byte> data);
   Result<ChunkRow> RowOf(ChunkId id);
   Result<ChunkRow> RowOnDisk(ChunkId id);
-  Result<std::string> ReadWhole(ChunkId id);
+  Result<ChunkPlace> PlaceOf(ChunkId id);
+  Status LoadPlaces(ChunkId first);
+  Result<ChunkCache::Bytes> ReadWhole(ChunkId id);
   void Register(ChunkId id, const ChunkRow& row);
   Status WriteOne(ChunkId id, int64_t delta, KvBatch& batch);
   void UpdatePending();
@@ -97,6 +100,7 @@ class ChunkTable : public ChunkStore, public ChunkReferences, public ChunkPin::O
   FairSharedMutex& gate_;
   const ChunkTableOptions options_;
   ChunkCache cache_;
+  PlaceCache places_;
 
   mutable std::mutex mutex_;  // guards all below but the atomics
   Generation fresh_;

@@ -36,6 +36,9 @@ class Kv {
   // In key order, until the visitor returns false.
   virtual Status Scan(Table table,
                       FunctionRef<bool(std::string_view, std::string_view)> visitor) = 0;
+  // The same from the first key at or after `from`; for few rows, which the store then caches.
+  virtual Status ScanFrom(Table table, std::string_view from,
+                          FunctionRef<bool(std::string_view, std::string_view)> visitor) = 0;
   virtual std::unique_ptr<KvBatch> NewBatch() = 0;
   // What the store occupies: its tables on disk and in memory, without the write-ahead log.
   virtual uint64_t SizeBytes() = 0;

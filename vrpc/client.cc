@@ -144,18 +144,26 @@ Result<std::string> Client::Readlink(const fs::Caller& caller, InodeId ino) {
 
 Result<fs::ReadResult> Client::Read(const fs::Caller& caller, InodeId ino, uint64_t offset,
                                     std::span<std::byte> buffer) {
-  if (TooManyGroups(caller) || buffer.size() > fs::kIoMax) return Fail(Err::kInvalid);
+  return ReadInPlace(caller, ino, offset, buffer.size(),
+                     [&](const fs::ReadResult&, std::span<const std::byte> bytes) {
+                       FetchOnce(buffer.data(), bytes.data(), bytes.size());
+                     });
+}
+
+Result<fs::ReadResult> Client::ReadInPlace(
+    const fs::Caller& caller, InodeId ino, uint64_t offset, size_t length,
+    FunctionRef<void(const fs::ReadResult&, std::span<const std::byte>)> visitor) {
+  if (TooManyGroups(caller) || length > fs::kIoMax) return Fail(Err::kInvalid);
   Channel::Borrowed queue(*channel_);
   if (!queue.ok()) return Fail(Err::kDisconnected);
-  auto length = static_cast<uint32_t>(buffer.size());
-  PRISM_ASSIGN(auto reply,
-               queue.Exchange(Op::kRead, caller, Encode(ReadRequest{ino, offset, length}), 0));
+  ReadRequest request{ino, offset, static_cast<uint32_t>(length)};
+  PRISM_ASSIGN(auto reply, queue.Exchange(Op::kRead, caller, Encode(request), 0));
   PRISM_ASSIGN(fs::ReadResult result, Decode<fs::ReadResult>(*channel_, reply.body));
   if (result.length > length || result.length != reply.payload_bytes) {
     channel_->Break("a reply has more data than was asked for");
     return Fail(Err::kProtocol);
   }
-  FetchOnce(buffer.data(), queue.payload().data(), result.length);
+  visitor(result, queue.payload().first(result.length));
   return result;
 }
 

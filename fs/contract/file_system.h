@@ -220,6 +220,11 @@ class FileSystem {
   // (directories kIsDirectory).
   virtual Result<ReadResult> Read(const Caller& caller, InodeId ino, uint64_t offset,
                                   std::span<std::byte> buffer) = 0;
+  // The same without a buffer: `visitor` is shown up to `length` bytes where they are, once, unless
+  // an error is returned. A peer may change them while it looks. It must not call the file system.
+  virtual Result<ReadResult> ReadInPlace(
+      const Caller& caller, InodeId ino, uint64_t offset, size_t length,
+      FunctionRef<void(const ReadResult&, std::span<const std::byte>)> visitor);
   virtual Result<WriteResult> Write(const Caller& caller, const WriteArgs& args) = 0;
 
   virtual Result<EntryResult> Create(const Caller& caller, const CreateArgs& args) = 0;

@@ -58,6 +58,7 @@ fuse_lowlevel_ops AllOps() {
   InstallListOps(ops);
   InstallFileOps(ops);
   InstallXattrOps(ops);
+  InstallLockOps(ops);
   return ops;
 }
 
@@ -115,6 +116,8 @@ void FuseConnection::Agree(fuse_conn_info& info, MountContext& context) {
   // writes would drop the own cache), HANDLE_KILLPRIV (see worker.h), splice (one more system call
   // per request, and data comes from and goes to shared memory anyway).
   info.want = info.capable & kFeatures;
+  if (context.share_locks)
+    info.want |= info.capable & (FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS);
   info.max_write = fs::kIoMax;
   info.max_read = fs::kIoMax;
   info.max_readahead = fs::kIoMax;

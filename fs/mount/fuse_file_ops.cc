@@ -12,22 +12,43 @@
 namespace prism::mount {
 namespace {
 
-void Read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_info*) {
-  std::span<std::byte> buffer = Worker::Current()->io_buffer();
-  buffer = buffer.first(std::min(size, buffer.size()));
-  MountContext& context = ContextOf(req);
-  fs::Caller caller = CallerOf(req);
-  // The kernel takes a short reply for the end of the file, and lowers its idea of the size.
+void ReplyBytes(fuse_req_t req, std::span<const std::byte> bytes) {
+  fuse_reply_buf(req, reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+// The kernel takes a short reply for the end of the file, and lowers its idea of the size: asks
+// until there is all, or the end.
+void ReadInParts(fuse_req_t req, InodeId ino, std::span<std::byte> buffer, uint64_t offset) {
   size_t filled = 0;
   while (filled < buffer.size()) {
-    auto result = context.fs.Read(caller, ino, static_cast<uint64_t>(offset) + filled,
-                                  buffer.subspan(filled));
+    auto result =
+        ContextOf(req).fs.Read(CallerOf(req), ino, offset + filled, buffer.subspan(filled));
     if (!result) return ReplyError(req, result.error());
     if (result->length > buffer.size() - filled) return ReplyError(req, Err::kProtocol);
     filled += result->length;
     if (result->eof || result->length == 0) break;
   }
-  fuse_reply_buf(req, reinterpret_cast<const char*>(buffer.data()), filled);
+  ReplyBytes(req, buffer.first(filled));
+}
+
+// From here on it pays to hold a queue of the channel while the kernel copies; below it, the next
+// request should find that queue free.
+constexpr size_t kInPlaceBytes = 64 * 1024;
+
+// The kernel copies much from where the bytes are.
+void Read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_info*) {
+  std::span<std::byte> buffer = Worker::Current()->io_buffer();
+  buffer = buffer.first(std::min(size, buffer.size()));
+  if (size < kInPlaceBytes) return ReadInParts(req, ino, buffer, static_cast<uint64_t>(offset));
+  bool replied = false;
+  auto reply = [&](const fs::ReadResult& result, std::span<const std::byte> bytes) {
+    replied = bytes.size() == buffer.size() || result.eof;
+    if (replied) ReplyBytes(req, bytes);
+  };
+  auto result = ContextOf(req).fs.ReadInPlace(CallerOf(req), ino, static_cast<uint64_t>(offset),
+                                              buffer.size(), reply);
+  if (!result) return ReplyError(req, result.error());
+  if (!replied) ReadInParts(req, ino, buffer, static_cast<uint64_t>(offset));
 }
 
 // Buffered writes with O_SYNC are followed by an FSYNC of the kernel's, which makes them stable at

@@ -13,11 +13,17 @@ constexpr uint64_t kDotCookie = 1;
 constexpr uint64_t kDotDotCookie = 2;
 constexpr uint64_t kCookieMax = uint64_t{1} << 63;  // off_t is signed
 
+// plus: the records have places for attributes, which are filled in behind the first `bare` ones.
+struct Form {
+  bool plus = false;
+  uint32_t bare = ListingAdvice::kAll;
+};
+
 // One reply of READDIR or READDIRPLUS while it is being filled.
 class Listing {
  public:
-  Listing(fuse_req_t req, size_t size, bool plus)
-      : req_(req), context_(ContextOf(req)), plus_(plus) {
+  Listing(fuse_req_t req, size_t size, Form form)
+      : req_(req), context_(ContextOf(req)), plus_(form.plus) {
     std::span<std::byte> buffer = Worker::Current()->io_buffer();
     buffer_ = reinterpret_cast<char*>(buffer.data());
     size_ = std::min(size, buffer.size());
@@ -41,7 +47,7 @@ class Listing {
     std::memcpy(name.data(), dir_entry.name.data(), dir_entry.name.size());
     name[dir_entry.name.size()] = '\0';
     fuse_entry_param entry = {};
-    if (plus_ && dir_entry.attr != nullptr) {
+    if (dir_entry.attr != nullptr) {
       entry = EntryOf(context_, *dir_entry.attr);
       entry.ino = dir_entry.ino;
     }
@@ -97,11 +103,11 @@ class Listing {
   bool failed_ = false;
 };
 
-void List(fuse_req_t req, InodeId dir, size_t size, uint64_t cookie, bool plus) {
+void List(fuse_req_t req, InodeId dir, size_t size, uint64_t cookie, Form form) {
   MountContext& context = ContextOf(req);
   fs::Caller caller = CallerOf(req);
   Listing::BeginCounting();
-  Listing listing(req, size, plus);
+  Listing listing(req, size, form);
   bool room = true;
   if (cookie < kDotCookie) room = listing.AddDot(".", dir, kDotCookie);
   if (cookie < kDotDotCookie && room) {
@@ -111,26 +117,36 @@ void List(fuse_req_t req, InodeId dir, size_t size, uint64_t cookie, bool plus) 
   }
   if (cookie <= kDotDotCookie) cookie = 0;
   // The file system may stop early; an empty reply would mean the end.
+  uint32_t bare_left = form.bare;
   while (room) {
     uint64_t before = cookie;
-    auto result = context.fs.Readdir(caller, dir, cookie, plus, [&](const fs::DirEntry& entry) {
-      if (!listing.Add(entry)) return room = false;
-      cookie = entry.cookie;
-      return true;
-    });
+    const bool with_attr = bare_left == 0;
+    bool turns = false;  // from bare entries to others
+    auto result =
+        context.fs.Readdir(caller, dir, cookie, with_attr, [&](const fs::DirEntry& entry) {
+          if (!listing.Add(entry)) return room = false;
+          cookie = entry.cookie;
+          turns = !with_attr && --bare_left == 0;
+          return !turns;
+        });
     if (!result) return listing.Abandon(result.error());
     if (listing.failed()) return listing.Abandon(Err::kProtocol);
+    if (turns) continue;
     if (result->eof || !listing.empty() || cookie == before) break;
   }
+  context.own_changes.Forget(dir);  // its time of access
   listing.Reply();
 }
 
 void Readdir(fuse_req_t req, fuse_ino_t dir, size_t size, off_t offset, fuse_file_info*) {
-  List(req, dir, size, static_cast<uint64_t>(offset), false);
+  ContextOf(req).listings.GoOn(dir, ListingAdvice::Clock::now());
+  List(req, dir, size, static_cast<uint64_t>(offset), Form{});
 }
 
+// Beyond the start the kernel asks for attributes only after look-ups in this directory.
 void Readdirplus(fuse_req_t req, fuse_ino_t dir, size_t size, off_t offset, fuse_file_info*) {
-  List(req, dir, size, static_cast<uint64_t>(offset), true);
+  uint32_t bare = offset == 0 ? ContextOf(req).listings.Begin(dir, ListingAdvice::Clock::now()) : 0;
+  List(req, dir, size, static_cast<uint64_t>(offset), Form{.plus = true, .bare = bare});
 }
 
 }  // namespace

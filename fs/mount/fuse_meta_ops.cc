@@ -1,7 +1,5 @@
 #include <sys/statvfs.h>
 
-#include <cerrno>
-
 #include "fs/mount/fuse_ops.h"
 #include "fs/mount/fuse_reply.h"
 #include "fs/mount/worker.h"
@@ -20,6 +18,7 @@ void Init(void* userdata, fuse_conn_info* connection) {
 }
 
 void Getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
+  if (auto known = ContextOf(req).own_changes.AttrOf(ino)) return ReplyAttr(req, *known);
   auto attr = ContextOf(req).fs.Getattr(CallerOf(req), ino);
   if (!attr) return ReplyError(req, attr.error());
   ReplyAttr(req, *attr);
@@ -38,6 +37,7 @@ void Setattr(fuse_req_t req, fuse_ino_t ino, struct stat* st, int fields, fuse_f
   if ((fields & FUSE_SET_ATTR_MTIME) && !changes.mtime_now) changes.mtime = TimeOf(st->st_mtim);
   changes.kill_privileges = Worker::Current()->facts().kill_privileges;
   auto change = ContextOf(req).fs.Setattr(CallerOf(req), ino, changes);
+  ContextOf(req).own_changes.Forget(ino);
   if (!change) return ReplyError(req, change.error());
   ReplyAttr(req, change->after);
 }
@@ -74,10 +74,6 @@ void ForgetMany(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
   fuse_reply_none(req);
 }
 
-// The kernel remembers ENOSYS: it opens and closes by itself from then on, and keeps what it has
-// cached. (libfuse would say "opened" for a missing handler.)
-void Open(fuse_req_t req, fuse_ino_t, fuse_file_info*) { fuse_reply_err(req, ENOSYS); }
-
 }  // namespace
 
 void InstallMetaOps(fuse_lowlevel_ops& ops) {
@@ -88,8 +84,6 @@ void InstallMetaOps(fuse_lowlevel_ops& ops) {
   ops.statfs = Statfs;
   ops.forget = ForgetOne;
   ops.forget_multi = ForgetMany;
-  ops.open = Open;
-  ops.opendir = Open;
 }
 
 }  // namespace prism::mount

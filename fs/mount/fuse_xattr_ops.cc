@@ -23,6 +23,9 @@ void ReplyBytes(fuse_req_t req, std::string_view bytes, size_t size) {
 }
 
 void Getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) {
+  if (std::string_view(name) == "security.capability" &&
+      ContextOf(req).own_changes.HasNoCapability(ino))
+    return ReplyError(req, Err::kNoAttribute);
   auto value = ContextOf(req).fs.Getxattr(CallerOf(req), ino, name);
   if (!value) return ReplyError(req, value.error());
   ReplyBytes(req, *value, size);
@@ -48,6 +51,7 @@ void Setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* valu
   Status status =
       ContextOf(req).fs.Setxattr(CallerOf(req), ino, name, std::string_view(value, size), mode);
   if (status && Worker::Current()->facts().kill_setgid) status = ClearSetgid(req, ino);
+  ContextOf(req).own_changes.Forget(ino);
   ReplyStatus(req, status);
 }
 
@@ -66,7 +70,9 @@ void Listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
 }
 
 void Removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
-  ReplyStatus(req, ContextOf(req).fs.Removexattr(CallerOf(req), ino, name));
+  Status status = ContextOf(req).fs.Removexattr(CallerOf(req), ino, name);
+  ContextOf(req).own_changes.Forget(ino);
+  ReplyStatus(req, status);
 }
 
 }  // namespace

@@ -19,6 +19,8 @@ void Invalidator::Stop() {
 }
 
 void Invalidator::OnEvent(const fs::Event& event) {
+  // A process waits for it: not behind notices to the kernel.
+  if (event.kind == fs::Event::Kind::kLockGranted) return hooks_.lock_granted(event.cookie);
   {
     std::lock_guard lock(mutex_);
     if (event.kind == fs::Event::Kind::kOrphaned) {
@@ -96,6 +98,8 @@ void Invalidator::Tell(const fs::Event& event) {
     case fs::Event::Kind::kAll:
       TellAll();
       break;
+    case fs::Event::Kind::kLockGranted:
+      break;  // does not wait
   }
 }
 
@@ -103,6 +107,7 @@ void Invalidator::TellAll() {
   hooks_.drop_all_entries();
   hooks_.drop_inode(kRootInode);
   for (InodeId ino : lookups_.Inodes()) hooks_.drop_inode(ino);
+  hooks_.ask_for_locks();
 }
 
 }  // namespace prism::mount

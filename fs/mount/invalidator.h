@@ -30,6 +30,8 @@ struct InvalidatorHooks {
   std::function<void()> drop_all_entries;
   std::function<void()> wait_quiescent;  // until every request in service at the call has ended
   std::function<void(InodeId)> release;  // FileSystem::Release
+  std::function<void(uint64_t cookie)> lock_granted;  // within OnEvent
+  std::function<void()> ask_for_locks;                // which may have been granted unheard
 };
 
 class Invalidator : public fs::EventListener {

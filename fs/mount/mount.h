@@ -17,6 +17,7 @@ struct MountOptions {
   bool foreground = false;  // serve in this process, until unmounted
   bool read_only = false;
   bool allow_other = true;  // needs root
+  bool share_locks = true;  // see SessionOptions
   unsigned threads = 2;
   std::string log_path;  // of the background process; empty: syslog
 };

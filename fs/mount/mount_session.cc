@@ -18,6 +18,7 @@
 #include "fs/base/check.h"
 #include "fs/mount/fuse_connection.h"
 #include "fs/mount/fuse_ops.h"
+#include "fs/mount/lock_keeper.h"
 #include "fs/mount/mount_point.h"
 #include "fs/mount/worker.h"
 
@@ -26,19 +27,43 @@ namespace {
 
 using std::chrono::milliseconds;
 
+// Two requests: one is being copied into the kernel while the server works on the next.
+constexpr size_t kReadAheadBytes = 2 * fs::kIoMax;
+
 constexpr unsigned kHelpers = 8;  // fsyncs that wait at once; more wait for these
+
+// What others change: our own memory of it ends first, then the kernel's.
+class Listener final : public fs::EventListener {
+ public:
+  Listener(OwnChanges& own_changes, Invalidator& invalidator)
+      : own_changes_(own_changes), invalidator_(invalidator) {}
+  void OnEvent(const fs::Event& event) override {
+    own_changes_.OnEvent(event);
+    invalidator_.OnEvent(event);
+  }
+
+ private:
+  OwnChanges& own_changes_;
+  Invalidator& invalidator_;
+};
 
 class Session final : public MountSession {
  public:
   Session(std::shared_ptr<fs::FileSystem> file_system, SessionOptions options)
       : file_system_(std::move(file_system)),
         options_(std::move(options)),
+        locks_(*file_system_, {.run_later = [this](auto task) { helpers_.Run(std::move(task)); },
+                               .wait_quiescent = [this] { WaitQuiescent(); }}),
         invalidator_(lookups_, Hooks()),
         helpers_(kHelpers),
         context_{.fs = *file_system_,
                  .lookups = lookups_,
                  .invalidator = invalidator_,
-                 .helpers = helpers_} {}
+                 .helpers = helpers_,
+                 .locks = locks_,
+                 .share_locks = options_.share_locks,
+                 .own_changes = own_changes_,
+                 .listings = {}} {}
 
   ~Session() override {
     if (mounted_ && !WaitEnded(milliseconds(0))) Abort();
@@ -46,6 +71,7 @@ class Session final : public MountSession {
     helpers_.Stop();
     file_system_->SetListener(nullptr);
     invalidator_.Stop();
+    locks_.Stop();
     connection_.reset();
     if (ended_fd_ >= 0) close(ended_fd_);
   }
@@ -86,7 +112,10 @@ class Session final : public MountSession {
   std::string device_;
   LookupTable lookups_;
   std::unique_ptr<FuseConnection> connection_;
+  LockKeeper locks_;
   Invalidator invalidator_;
+  OwnChanges own_changes_;
+  Listener listener_{own_changes_, invalidator_};
   HelperPool helpers_;
   MountContext context_;
   std::vector<std::unique_ptr<Worker>> workers_;
@@ -114,6 +143,8 @@ InvalidatorHooks Session::Hooks() {
             Status status = file_system_->Release(fs::Caller{}, ino);
             if (!status) spdlog::debug("releasing inode {}: {}", ino, NameOf(status.error()));
           },
+      .lock_granted = [this](uint64_t cookie) { locks_.Granted(cookie); },
+      .ask_for_locks = [this] { locks_.AskAgain(); },
   };
 }
 
@@ -149,7 +180,7 @@ Outcome<void> Session::Begin() {
                    options_.directory);
   device_ = mount->device;
 
-  file_system_->SetListener(&invalidator_);
+  file_system_->SetListener(&listener_);
   for (unsigned i = 0; i < options_.threads; ++i) workers_.push_back(connection_->NewWorker());
   // INIT comes first and alone: the others start when what it decided is known.
   serving_ = options_.threads;
@@ -165,7 +196,7 @@ Outcome<void> Session::Begin() {
 // The kernel's default of 128 KiB cannot be raised in INIT, only where each device's is set.
 void Session::RaiseReadahead() {
   std::ofstream file("/sys/class/bdi/" + device_ + "/read_ahead_kb");
-  file << (fs::kIoMax >> 10) << std::endl;
+  file << (kReadAheadBytes >> 10) << std::endl;
   if (!file) spdlog::debug("read-ahead stays as the kernel chose");
 }
 

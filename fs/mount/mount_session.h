@@ -18,7 +18,10 @@ struct SessionOptions {
   std::string volume;     // shown as the source: "prism:VOLUME"
   bool read_only = false;
   bool allow_other = true;  // other users than the mounter's may enter
-  unsigned threads = 2;     // 1..kThreadsMax
+  // fcntl and flock locks are the volume's, seen by all its clients. Otherwise they hold among this
+  // mount's processes only, and opening and closing files costs nothing.
+  bool share_locks = true;
+  unsigned threads = 2;  // 1..kThreadsMax
   static constexpr unsigned kThreadsMax = 64;
 };
 

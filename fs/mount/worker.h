@@ -59,6 +59,14 @@ class Worker {
   // has its own; a thread that answers for one takes over that one's.
   static int ReplyDescriptor();
   static void SetReplyDescriptor(int fd);
+  // Runs `answer`, which answers a request that came in by this descriptor, on any thread.
+  template <typename Function>
+  static void AnswerThrough(int fd, Function answer) {
+    const int own = ReplyDescriptor();
+    SetReplyDescriptor(fd);
+    answer();
+    SetReplyDescriptor(own);
+  }
 
   // Writes an answer through the thread's reply descriptor; a notice of a thread without one
   // through `fd`.

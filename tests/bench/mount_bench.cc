@@ -31,6 +31,7 @@ struct Options {
   int random_operations = 2000;
   int sync_operations = 50;
   int rounds = 5;
+  std::vector<std::string> only;  // of the steps: parts of their names
 };
 
 enum Contestant { kHost, kBindfs, kPrism, kPrismRestarted, kContestants };
@@ -195,6 +196,7 @@ struct Step {
   std::function<int(Work&)> run;
   bool warm_first = false;  // run once before, unmeasured
   bool cold = false;
+  bool always = false;  // others need what it does
   Series wall_us[kContestants];
   Series cpu_us[kContestants];
 };
@@ -202,7 +204,7 @@ struct Step {
 std::vector<Step> MakeSteps() {
   std::vector<Step> steps;
   auto add = [&](std::string name, std::function<int(Work&)> run, bool warm, bool cold) {
-    steps.push_back({std::move(name), std::move(run), warm, cold, {}, {}});
+    steps.push_back({std::move(name), std::move(run), warm, cold, false, {}, {}});
   };
   auto stat = [](Work& work) { return work.Stat(); };
   auto list = [](Work& work) { return work.List(false); };
@@ -236,6 +238,9 @@ std::vector<Step> MakeSteps() {
       "append 200 bytes + fdatasync", [](Work& work) { return work.SyncedAppend(); }, false, false);
   add(
       "unlink", [](Work& work) { return work.Unlink(); }, false, false);
+  for (Step& step : steps)
+    step.always = step.name.starts_with("create") || step.name.starts_with("write 1 MiB") ||
+                  step.name == "unlink";
   return steps;
 }
 
@@ -248,6 +253,7 @@ class MountBench {
 
   void RunRound(int round) {
     for (Step& step : steps_) {
+      if (!step.always && !IsChosen(step)) continue;
       int last = step.cold ? kPrismRestarted : kPrism;
       for (int i = 0; i <= last; ++i) Measure(step, (i + round) % (last + 1));
     }
@@ -257,12 +263,18 @@ class MountBench {
     PrintTableHead({"operation", "ext4 us", "bindfs us", "Prism us", "Prism : ext4",
                     "Prism : bindfs", "CPU us: ext4", "bindfs", "Prism"});
     for (const Step& step : steps_) {
+      if (!IsChosen(step)) continue;
       ReportRow(step, kPrism, step.cold ? step.name + ", cold kernel" : step.name);
       if (step.cold) ReportRow(step, kPrismRestarted, step.name + ", cold kernel and server");
     }
   }
 
  private:
+  bool IsChosen(const Step& step) const {
+    auto is_part = [&](const std::string& part) { return step.name.find(part) != step.name.npos; };
+    return options_.only.empty() ||
+           std::any_of(options_.only.begin(), options_.only.end(), is_part);
+  }
   Work& WorkOf(int contestant) { return work_[std::min<int>(contestant, kPrism)]; }
   uint64_t CpuNs(int contestant) const {
     uint64_t servers = 0;
@@ -315,6 +327,8 @@ int Run(int argc, char** argv) {
   app.add_option("--hooks", options.hooks,
                  "directory with pids-bindfs, pids-prism and the command restart-prism")
       ->required();
+  app.add_option("--only", options.only, "measures only the steps whose names have one of these");
+  app.add_option("--rounds", options.rounds, "how often");
   app.add_flag("--quick", quick, "fewer and smaller");
   CLI11_PARSE(app, argc, argv);
   if (quick) {

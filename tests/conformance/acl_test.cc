@@ -30,6 +30,7 @@ std::string Encode(const std::vector<Entry>& entries, uint32_t version = 2) {
 
 class AclTest : public Conformance {
  protected:
+  void SetUp() override { NEEDS(kXattrs); }
   Err Set(InodeId ino, const char* name, const std::string& value, const Caller& caller = kKernel) {
     return ErrOf(fs_->Setxattr(caller, ino, name, value, XattrMode::kSet));
   }

@@ -117,8 +117,10 @@ TEST_F(DirectoryTest, NotEndedWhenTheVisitorRefusedTheLastEntry) {
 TEST_F(DirectoryTest, AfterTheLastCookieThereIsNothing) {
   Fill(kRootInode, 10);
   bool eof = false;
-  EXPECT_TRUE(Take(kRootInode, ~uint64_t{0}, 10, &eof).empty());
-  EXPECT_TRUE(eof);
+  if (Can(Feature::kAnyCookie)) {
+    EXPECT_TRUE(Take(kRootInode, ~uint64_t{0}, 10, &eof).empty());
+    EXPECT_TRUE(eof);
+  }
   uint64_t last = Take(kRootInode, 0, 100).back().cookie;
   EXPECT_TRUE(Take(kRootInode, last, 10, &eof).empty());
   EXPECT_TRUE(eof);

@@ -47,7 +47,10 @@ class Recorder : public fs::EventListener {
   std::vector<Event> events_;
 };
 
-using OrphanTest = Conformance;
+class OrphanTest : public Conformance {
+ protected:
+  void SetUp() override { NEEDS(kOrphans); }
+};
 
 TEST_F(OrphanTest, AnUnlinkedFileWorksUntilItIsReleased) {
   InodeId ino = MakeFile(kRootInode, "f", "data");
@@ -88,6 +91,7 @@ TEST_F(OrphanTest, ARemovedDirectoryIsEmptyAndLeadsNowhere) {
 TEST_F(OrphanTest, EveryClientThatLivesHoldsWhatAnyOfThemUnlinks) {
   auto other = driver_->Attach(kVolume);
   InodeId ino = MakeFile(kRootInode, "f", "data");
+  if (!Can(Feature::kHoldsUnseen)) Must(other->Lookup(kKernel, kRootInode, "f"));
   Must(fs_->Unlink(kKernel, kRootInode, "f"));
   Must(fs_->Release(kKernel, ino));
   EXPECT_EQ(ErrOf(other->Getattr(kKernel, ino)), Err::kOk);
@@ -146,6 +150,7 @@ class EventTest : public Conformance {
     fs_->SetListener(&mine_);
     other_->SetListener(&theirs_);
   }
+  void SetUp() override { NEEDS(kEvents); }
   ~EventTest() override {
     fs_->SetListener(nullptr);
     other_->SetListener(nullptr);

@@ -16,6 +16,11 @@ std::string Pattern(size_t size, uint32_t seed) {
   return bytes;
 }
 
+void Conformance::ExpectChanged(const Attr& after, const Attr& before, At at) {
+  if (!Can(Feature::kChangeNumber)) return;
+  EXPECT_GT(after.change, before.change) << "at line " << at.line();
+}
+
 Result<fs::EntryResult> Conformance::Create(InodeId dir, std::string_view name, FileType type,
                                             uint32_t mode, const Caller& caller) {
   CreateArgs args;

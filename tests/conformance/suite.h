@@ -45,11 +45,19 @@ inline std::span<const std::byte> AsBytes(std::string_view text) {
 // Bytes without zeros that differ from place to place and from seed to seed.
 std::string Pattern(size_t size, uint32_t seed = 0);
 
+// At the beginning of a test that makes no sense without it.
+#define NEEDS(feature) \
+  if (!Can(Feature::feature)) GTEST_SKIP() << "this way to the volume has no " #feature
+
 class Conformance : public ::testing::Test {
  protected:
   using At = std::source_location;
 
   Conformance() : driver_(MakeDriver()), fs_(driver_->Attach(kVolume)) {}
+
+  bool Can(Feature feature) const { return driver_->Can(feature); }
+  // `after` is a later state of the same inode: its change number has grown, where there is one.
+  void ExpectChanged(const Attr& after, const Attr& before, At at = At::current());
 
   // Anything that can be made; errors are the caller's to look at.
   Result<fs::EntryResult> Create(InodeId dir, std::string_view name,

@@ -28,11 +28,13 @@ def numbers(size_bytes):
 
 class MountTest(support.GuestTest):
 
-    def setUp(self):
-        self.base = self.directory / "base"
-        make_base(self.base)
-        self.server.prism("import", f"dir:{self.base}", "base")
-        self.server.prism("clone", "base", "vm-1", "vm-2")
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.base = cls.directory / "base"
+        make_base(cls.base)
+        cls.server.prism("import", f"dir:{cls.base}", "base")
+        cls.server.prism("clone", "base", "vm-1", "vm-2", "vm-3")
 
     def test_work_in_a_clone(self):
         sums = {"LARGE_SHA256": hashlib.sha256(numbers(1 << 20)).hexdigest(),
@@ -57,12 +59,12 @@ class MountTest(support.GuestTest):
             self.assert_same_tree(self.base, self.export(untouched), ["-t"])
 
     def test_the_tool_says_how_it_went(self):
-        self.assertEqual(self.run_guest("--job", "echo out; exit 7", "vm-2", status=7).output,
+        self.assertEqual(self.run_guest("--job", "echo out; exit 7", "vm-3", status=7).output,
                          "out\n")
-        late = self.run_guest("--job", "sleep 60", "--timeout-s", "6", "vm-2", status=124)
+        late = self.run_guest("--job", "sleep 60", "--timeout-s", "6", "vm-3", status=124)
         self.assertIn("not done after 6 s", late.console)
-        absent = self.run_guest("--job", "true", "--timeout-s", "60", "vm-3", status=125)
-        self.assertIn("vm-3", absent.console)
+        absent = self.run_guest("--job", "true", "--timeout-s", "60", "vm-9", status=125)
+        self.assertIn("vm-9", absent.console)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class RootTest(support.GuestTest):
         self.packages = support.run("dpkg", "--root", self.root, "-l").count("\nii ")
 
     def test_boot_and_work(self):
-        booted = self.run_guest("--mode", "root", "--timeout-s", "200", "--job", SYSTEMD_JOB, "vm-1")
+        booted = self.run_guest("--mode", "root", "--timeout-s", "300", "--job", SYSTEMD_JOB, "vm-1")
         self.assertEqual(booted.output.split(),
                          ["active", "running", str(self.packages), "nfs", "done"])
         self.assertIn("reboot: Power down", booted.console)

@@ -78,6 +78,22 @@ TEST_F(CoherenceTest, DataAttributesAndXattrsFollow) {
   }));
 }
 
+TEST_F(CoherenceTest, AForeignChangeRightAfterAnOwnOneIsSeen) {
+  ASSERT_EQ(mkdir(A("d").c_str(), 0755), 0);
+  for (mode_t i = 1; i <= 20; ++i) {
+    const std::string file = "d/" + std::to_string(i);
+    WriteFile(A(file), "x");
+    ASSERT_EQ(chmod(B("d").c_str(), 0700 + i), 0);
+    EXPECT_TRUE(Eventually([&] { return Stat(A("d")).st_mode == (S_IFDIR | (0700 + i)); })) << i;
+    WriteFile(A(file + "b"), "x");
+    uint32_t capability[5] = {0x02000000, 1u << 10, 0, 0, 0};  // cap_net_bind_service, revision 2
+    ASSERT_EQ(setxattr(B(file + "b").c_str(), "security.capability", capability, 20, 0), 0);
+    EXPECT_TRUE(Eventually([&] {
+      return getxattr(A(file + "b").c_str(), "security.capability", capability, 20) == 20;
+    })) << i;
+  }
+}
+
 TEST_F(CoherenceTest, MapsFollow) {
   WriteFile(A("f"), std::string(8192, 'a'));
   int fd = open(B("f").c_str(), O_RDONLY);

@@ -41,6 +41,10 @@ class CountingFileSystem final : public fs::FileSystem {
     std::lock_guard lock(mutex_);
     return released_;
   }
+  bool Released(InodeId ino) const {
+    std::lock_guard lock(mutex_);
+    return released_.count(ino) > 0;
+  }
   fs::WriteArgs last_write() const {
     std::lock_guard lock(mutex_);
     return last_write_;

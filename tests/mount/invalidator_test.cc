@@ -26,13 +26,16 @@ class InvalidatorTest : public ::testing::Test {
                   Say("quiescent");
                   if (at_quiescence_) at_quiescence_();
                 },
-            .release = [this](InodeId ino) { Say("release " + std::to_string(ino)); }};
+            .release = [this](InodeId ino) { Say("release " + std::to_string(ino)); },
+            .lock_granted = [this](uint64_t cookie) { granted_.push_back(cookie); },
+            .ask_for_locks = [this] { Say("ask for locks"); }};
   }
   void Say(std::string text) { said_.push_back(std::move(text)); }  // by the one thread
 
   LookupTable lookups_;
   std::function<void()> at_quiescence_;
   std::vector<std::string> said_;
+  std::vector<uint64_t> granted_;  // by the one that tells
 };
 
 TEST_F(InvalidatorTest, TellsTheKernelInOrder) {
@@ -41,6 +44,14 @@ TEST_F(InvalidatorTest, TellsTheKernelInOrder) {
   invalidator.OnEvent({.kind = Event::Kind::kEntry, .ino = 6, .name = "x"});
   invalidator.Stop();
   EXPECT_EQ(said_, (std::vector<std::string>{"inode 5", "entry 6 x", "inode 6"}));
+}
+
+TEST_F(InvalidatorTest, AGrantedLockIsToldAtOnce) {
+  Invalidator invalidator(lookups_, Hooks());
+  invalidator.OnEvent({.kind = Event::Kind::kLockGranted, .ino = 5, .cookie = 77});
+  EXPECT_EQ(granted_, std::vector<uint64_t>{77});
+  invalidator.Stop();
+  EXPECT_TRUE(said_.empty());
 }
 
 TEST_F(InvalidatorTest, AnOverflowDropsEverythingKnown) {
@@ -58,10 +69,10 @@ TEST_F(InvalidatorTest, AnOverflowDropsEverythingKnown) {
   go.set_value();
   invalidator.Stop();
   // What it had taken before the overflow, then everything.
-  ASSERT_GE(said_.size(), 3u);
-  EXPECT_LE(said_.size(), Invalidator::kEventsMax + 3);
-  std::vector<std::string> tail(said_.end() - 3, said_.end());
-  EXPECT_EQ(tail, (std::vector<std::string>{"all entries", "inode 1", "inode 9"}));
+  ASSERT_GE(said_.size(), 4u);
+  EXPECT_LE(said_.size(), Invalidator::kEventsMax + 4);
+  std::vector<std::string> tail(said_.end() - 4, said_.end());
+  EXPECT_EQ(tail, (std::vector<std::string>{"all entries", "inode 1", "inode 9", "ask for locks"}));
 }
 
 TEST_F(InvalidatorTest, AnOrphanThatTheKernelHoldsIsLeftAlone) {

@@ -34,7 +34,9 @@ class MountTest : public ::testing::Test {
   void TearDown() override;
 
   // One more mount of the same volume; its index.
-  size_t AddMount();
+  size_t AddMount(bool share_locks = true);
+  // The mount's session and then its file system go; the index stays.
+  void DropMount(size_t mount);
   // A path in the mount, "" is its root.
   std::string Path(const std::string& name, size_t mount = 0) const;
   CountingFileSystem& file_system(size_t mount = 0) { return *file_systems_[mount]; }

@@ -210,8 +210,39 @@ TEST_F(NameTest, ListingWithAttributesSparesLookups) {
   size_t second = AddMount();
   file_system(second).Reset();
   ASSERT_EQ(Shell("ls -l " + Path("d", second) + " >/dev/null"), 0);
-  EXPECT_LE(file_system(second).Calls("Lookup") + file_system(second).Calls("Getattr"), 20u)
+  // But for those that a first listing leaves out, to see whether they are asked for.
+  EXPECT_LE(file_system(second).Calls("Lookup") + file_system(second).Calls("Getattr"), 20u + 64u)
       << file_system(second).Summary();
+}
+
+TEST_F(NameTest, OwnChangesCostNoQuestions) {
+  ASSERT_EQ(mkdir(Path("d").c_str(), 0755), 0);
+  file_system().Reset();
+  for (int i = 0; i < 50; ++i) WriteFile(Path("d/" + std::to_string(i), 0), "x");
+  for (int i = 0; i < 50; ++i) {
+    std::string name = Path("d/" + std::to_string(i));
+    ASSERT_EQ(rename(name.c_str(), (name + "x").c_str()), 0);
+  }
+  // One place in 256 is shared.
+  EXPECT_LE(file_system().Calls("Getattr") + file_system().Calls("Getxattr"), 2u)
+      << file_system().Summary();
+  struct stat st;
+  ASSERT_EQ(stat(Path("d").c_str(), &st), 0);
+  EXPECT_EQ(st.st_size, 50 * 32);
+}
+
+TEST_F(NameTest, AListingThatNobodyLooksAtIsBare) {
+  for (std::string dir : {"d", "e"}) {
+    ASSERT_EQ(mkdir(Path(dir).c_str(), 0755), 0);
+    for (int i = 0; i < 500; ++i) WriteFile(Path(dir + "/" + std::to_string(i), 0), "x");
+  }
+  size_t second = AddMount();
+  ASSERT_EQ(Shell("find " + Path("d", second) + " -name none"), 0);
+  size_t known = session(second).known_inodes();
+  ASSERT_EQ(Shell("find " + Path("e", second) + " -name none"), 0);
+  EXPECT_LE(session(second).known_inodes(), known + 1);
+  ASSERT_EQ(Shell("ls -l " + Path("e", second) + " >/dev/null"), 0);
+  EXPECT_GE(session(second).known_inodes(), known + 501);
 }
 
 TEST_F(NameTest, AListingAgainComesFromTheCache) {
@@ -277,6 +308,31 @@ TEST_F(NameTest, ForgottenInodesLeaveTheTable) {
       << session().known_inodes();
   EXPECT_TRUE(Eventually([&] { return file_system().released().size() == 300; }));
   EXPECT_EQ(file_system().Calls("ReleaseFailed"), 0u);
+}
+
+// What the kernel's NFS server does with a client's handle, when it has no such inode in memory.
+TEST_F(NameTest, AFileHandleOpensInAMountThatHasNeverSeenTheFile) {
+  AddMount();
+  Touch("file");
+  ASSERT_EQ(mkdir(Path("dir").c_str(), 0755), 0);
+  ASSERT_EQ(symlink("target", Path("link").c_str()), 0);
+  int mount_fd = open(Path("", 1).c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_GE(mount_fd, 0);
+  for (const char* name : {"file", "dir", "link"}) {
+    alignas(file_handle) char buffer[sizeof(file_handle) + MAX_HANDLE_SZ];
+    auto* handle = reinterpret_cast<file_handle*>(buffer);
+    handle->handle_bytes = MAX_HANDLE_SZ;
+    int mount_id = 0;
+    ASSERT_EQ(name_to_handle_at(AT_FDCWD, Path(name).c_str(), handle, &mount_id, 0), 0) << name;
+    int fd = open_by_handle_at(mount_fd, handle, O_PATH | O_NOFOLLOW);
+    EXPECT_GE(fd, 0) << name << ": " << std::strerror(errno);
+    struct stat st = {};
+    EXPECT_EQ(fstat(fd, &st), 0);
+    EXPECT_EQ(st.st_ino, Stat(name).st_ino);
+    EXPECT_EQ(st.st_mode, Stat(name).st_mode);
+    if (fd >= 0) close(fd);
+  }
+  close(mount_fd);
 }
 
 }  // namespace

@@ -61,6 +61,8 @@ void AddMountVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) 
   mount_verb->add_option("DIR", options->directory, "an existing directory")->required();
   mount_verb->add_flag("-f,--foreground", options->foreground, "serve here, until unmounted");
   mount_verb->add_flag("-r,--read-only", options->read_only, "refuse every change");
+  mount_verb->add_flag("!--local-locks", options->share_locks,
+                       "locks hold within this mount only; opening and closing files gets cheaper");
   mount_verb->add_option("--threads", options->threads, "that serve the mount")
       ->check(CLI::Range(1u, 64u))
       ->capture_default_str();
