@@ -77,10 +77,9 @@ std::span<std::byte> RecordReader::Space() {
     const size_t needed = end_ + want;
     if (room() == 0 || needed <= largest_record_bytes_) Grow(needed);
   }
-  // A large record is not read beyond its end, so that its buffer can go with it; and what follows
-  // a record is never much.
-  const bool large = in_fragment_ && received_bytes_ + want > RecordBuffer::kFreeBytes;
-  return {buffer_.data() + end_, std::min(room(), large ? want : RecordBuffer::kFreeBytes)};
+  // Never much beyond the end of a record: its buffer may go with it, and the rest is copied then.
+  return {buffer_.data() + end_,
+          std::min(room(), std::max(in_fragment_ ? want : 0, RecordBuffer::kFreeBytes))};
 }
 
 // Moves what is kept to the front of the buffer, and closes the gaps.
@@ -96,7 +95,13 @@ void RecordReader::Compact() {
 
 void RecordReader::Grow(size_t needed_bytes) {
   const size_t proven = std::max({kProofBytes, 4 * record_bytes_, largest_record_bytes_});
-  RecordBuffer larger = RecordBuffer::Make(std::min(needed_bytes, proven), client_);
+  // More fragments may follow: growing by each of them would copy all the others each time.
+  const size_t useful =
+      in_fragment_ && last_fragment_
+          ? needed_bytes
+          : std::max({needed_bytes, 2 * buffer_.capacity(), largest_record_bytes_});
+  RecordBuffer larger =
+      RecordBuffer::Make(std::min({useful, proven, record_max_bytes_ + kGapBytes}), client_);
   if (!larger) {
     shedding_ = true;
     record_bytes_ = std::min(record_bytes_, kHeadBytes);

@@ -85,6 +85,7 @@ class RecordReader {
  private:
   static constexpr uint32_t kEmptyFragmentsMax = 16;  // in a record
   static constexpr size_t kProofBytes = 64 << 10;
+  static constexpr size_t kGapBytes = 4 << 10;   // beside the largest record, for marks
   static constexpr size_t kHeadBytes = 8 << 10;  // kept of a record that loses its tail
   static constexpr size_t kCopyBytes = 4 << 10;  // below this a copy is cheaper than a new buffer
 

@@ -155,13 +155,16 @@ void RpcServer::Impl::Serve(const std::shared_ptr<Connection>& connection) {
   bool drained = false;
   for (;;) {
     if (!ServeRecords(connection, records)) return;
-    connection->Flush();
     const bool turn_over = (records >= kTurnRecords || received_bytes >= kTurnBytes) &&
                            idle_.load(std::memory_order_relaxed) == 0;
     if (drained || turn_over || connection->output_blocked() || input.Pending()) break;
+    connection->Flush();
     if (!Receive(connection, received_bytes, drained)) return;
   }
+  // In this order: a client's next call then finds its socket watched, and this thread asleep, and
+  // no other is woken for it.
   connection->Release(input.Pending());
+  connection->Flush();
 }
 
 bool RpcServer::Impl::ServeRecords(const std::shared_ptr<Connection>& connection,

@@ -43,9 +43,11 @@ class XdrReader {
       return {};
     }
     std::span<const std::byte> result = bytes_.first(size_bytes);
-    for (size_t i = size_bytes; i < XdrPadded(size_bytes); ++i)
-      if (bytes_[i] != std::byte{0}) Fail();
-    if (failed_) return {};
+    for (size_t i = size_bytes; i < XdrPadded(size_bytes); ++i) {
+      if (bytes_[i] == std::byte{0}) continue;
+      Fail();  // nothing of bytes_ is left to look at
+      return {};
+    }
     bytes_ = bytes_.subspan(XdrPadded(size_bytes));
     return result;
   }

@@ -125,6 +125,19 @@ TEST_F(CallTest, BadCredentialsAreDenied) {
   EXPECT_TRUE(client.Call({})->success());  // the connection lives on
 }
 
+TEST_F(CallTest, PaddingIsZero) {
+  StartServer();
+  RawClient client = Connect();
+  for (size_t at : {9u, 10u, 11u}) {  // behind "m", the machine's name
+    Bytes credentials = AuthSys(1, 2, {}, "m");
+    credentials[at] = std::byte{1};
+    auto reply = client.Call({.procedure = kWho, .flavor = 1, .credentials = credentials});
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->stat, 1u);
+    EXPECT_EQ(reply->word(), 1u);  // AUTH_BADCRED
+  }
+}
+
 TEST_F(CallTest, PayloadIsSentFromWhereItIs) {
   StartServer();
   RawClient client = Connect();

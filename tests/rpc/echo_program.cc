@@ -21,6 +21,8 @@ constexpr std::array<Procedure, 12> kProcedures = {{
     {.name = "SLOW_ECHO"},
 }};
 
+constexpr uint32_t kPayloadMax = 16 << 20;
+
 class PatternPayload final : public Payload {
  public:
   explicit PatternPayload(size_t size_bytes) : bytes_(size_bytes) {
@@ -61,7 +63,7 @@ void EchoProgram::Run(uint32_t procedure, const Call& call, Reply& reply) {
       return;
     case kPayload: {
       const uint32_t size_bytes = in.U32();
-      if (in.failed()) return reply.SetGarbageArgs();
+      if (in.failed() || size_bytes > kPayloadMax) return reply.SetGarbageArgs();
       reply.out().U32(size_bytes);
       return reply.Attach(std::make_unique<PatternPayload>(size_bytes));
     }
@@ -69,7 +71,8 @@ void EchoProgram::Run(uint32_t procedure, const Call& call, Reply& reply) {
       Wait();
       [[fallthrough]];
     case kCreate:
-      return reply.out().U32(static_cast<uint32_t>(++executed_));
+      reply.out().U32(static_cast<uint32_t>(++executed_));
+      return reply.out().U32(static_cast<uint32_t>(echoed_));
     case kDurable: {
       const uint64_t count = ++executed_;
       reply.out().U32(static_cast<uint32_t>(count));

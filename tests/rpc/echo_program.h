@@ -22,11 +22,11 @@ enum EchoProcedure : uint32_t {
   kPayload = 3,      // u32 n: u32 n and n bytes, attached
   kGap = 4,          // does not exist
   kBlock = 5,        // waits for Open (may block), then echoes
-  kCreate = 6,       // guarded: counts, answers the count
+  kCreate = 6,       // guarded: counts, answers the count, and that of echoes so far
   kDurable = 7,      // guarded, durable after its own mark; answers the count
   kGarbage = 8,      // guarded: always GARBAGE_ARGS
   kDropped = 9,      // guarded: never an answer
-  kSlowCreate = 10,  // guarded and blocking: waits for Open, counts, answers the count
+  kSlowCreate = 10,  // guarded and blocking: waits for Open, then as kCreate
   kSlowEcho = 11,    // waits for Open, although it says that it does not
 };
 inline constexpr uint32_t kRefusedAgain = 0xaaaaaaaa;  // what Refuse encodes

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "server/rpc/message.h"
+#include "server/rpc/record.h"
 #include "server/rpc/socket.h"
 
 namespace prism::rpc {
