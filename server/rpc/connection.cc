@@ -88,24 +88,37 @@ bool Connection::Watch() {
   return ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd(), &event) == 0;
 }
 
-void Connection::ArmLocked() {
-  if (closed()) return;
-  epoll_event event{.events = EPOLLONESHOT, .data = {.u64 = id_}};
-  if (output_blocked())
-    event.events |= EPOLLOUT;
-  else if (!reading_ && !parked_)
-    // A socket that takes bytes is ready for output at once, and stands behind those that are
-    // ready now.
-    event.events |= again_ ? uint32_t{EPOLLIN | EPOLLOUT} : uint32_t{EPOLLIN};
-  else
-    return;
-  PRISM_CHECK(::epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, fd(), &event) == 0);
+uint32_t Connection::WantedLocked() const {
+  if (closed()) return 0;
+  if (output_blocked()) return EPOLLOUT;
+  if (reading_ || parked_) return 0;
+  // A socket that takes bytes is ready for output at once, and stands behind those that are ready
+  // now.
+  return again_ ? uint32_t{EPOLLIN | EPOLLOUT} : uint32_t{EPOLLIN};
+}
+
+// A socket that is ready wakes another worker before epoll_ctl returns, which would only wait for
+// the mutex. So it is not held meanwhile, and who wants something else then is served afterwards.
+void Connection::Arm(std::unique_lock<std::mutex>& lock) {
+  arm_ = true;
+  if (arming_) return;  // the thread that does it looks again
+  arming_ = true;
+  while (std::exchange(arm_, false)) {
+    const uint32_t wanted = WantedLocked();
+    if (wanted == 0) continue;
+    lock.unlock();
+    epoll_event event{.events = EPOLLONESHOT | wanted, .data = {.u64 = id_}};
+    const int result = ::epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, fd(), &event);
+    PRISM_CHECK(result == 0 || (errno == ENOENT && closed()));
+    lock.lock();
+  }
+  arming_ = false;
 }
 
 // Several events may be on their way to several workers, as Release and Flush arm the socket from
 // other threads: what is asked for is looked up here, not in the event.
 Connection::Duty Connection::Take(uint32_t events) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   Duty duty;
   if (closed()) return duty;
   if (output_blocked()) {
@@ -113,7 +126,7 @@ Connection::Duty Connection::Take(uint32_t events) {
     if ((events & ~uint32_t{EPOLLIN}) != 0)
       duty.write = writing_ = true;
     else
-      ArmLocked();
+      Arm(lock);
     return duty;
   }
   if (!reading_ && !parked_) {
@@ -128,10 +141,10 @@ Connection::Duty Connection::Take(uint32_t events) {
 void Connection::Release(bool again) {
   input_.Idle();
   if (!again) ExpectInput();
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   reading_ = false;
   again_ = again;
-  ArmLocked();
+  Arm(lock);
 }
 
 void Connection::ExpectInput() {
@@ -185,14 +198,15 @@ bool Connection::TakeGrant() {
 }
 
 bool Connection::Grant() {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (closed()) return false;
   parked_ = false;
   again_ = true;
   // While its client takes no replies it must not keep others from their turn.
-  granted_ = !output_blocked();
-  ArmLocked();
-  return granted_;
+  const bool granted = !output_blocked();
+  granted_ = granted;
+  Arm(lock);
+  return granted;
 }
 
 void Connection::Queue(OutMessage message) {
@@ -210,7 +224,7 @@ void Connection::Flush() {
 void Connection::Resume() {
   std::unique_lock lock(mutex_);
   WriteLocked(lock);
-  if (!output_blocked()) ArmLocked();
+  if (!output_blocked()) Arm(lock);
 }
 
 void Connection::WriteLocked(std::unique_lock<std::mutex>& lock) {
@@ -247,7 +261,7 @@ void Connection::WriteLocked(std::unique_lock<std::mutex>& lock) {
       progress_bytes_ = 0;
       blocked_since_ns_.store(CoarseNowNs(), std::memory_order_relaxed);
     }
-    ArmLocked();
+    Arm(lock);
   }
   lock.unlock();  // payloads may take a while to go
   done.clear();

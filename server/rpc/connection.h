@@ -108,7 +108,10 @@ class Connection {
   uint64_t last_read_ns() const { return last_read_ns_.load(std::memory_order_relaxed); }
 
  private:
-  void ArmLocked();
+  // The events that the socket is to be watched for now. REQUIRES: mutex_.
+  uint32_t WantedLocked() const;
+  // Has it watched for them; lets the lock go meanwhile.
+  void Arm(std::unique_lock<std::mutex>& lock);
   void ExpectInput();
   void WriteLocked(std::unique_lock<std::mutex>& lock);
   void ConsumeLocked(size_t sent_bytes, std::vector<OutMessage>& done);
@@ -132,6 +135,8 @@ class Connection {
   bool parked_ = false;                    // guarded by mutex_
   bool again_ = false;                     // guarded by mutex_
   bool writing_ = false;                   // guarded by mutex_
+  bool arm_ = false;                       // guarded by mutex_: to be watched for WantedLocked()
+  bool arming_ = false;                    // guarded by mutex_: a thread is in Arm's loop
   size_t out_sent_bytes_ = 0;              // guarded by mutex_: of the first
   std::deque<OutMessage> out_;             // guarded by mutex_; the writer alone removes
   std::atomic<bool> out_blocked_ = false;  // changed under mutex_

@@ -22,7 +22,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> servers;  // NAME:PORT:MOUNTPORT:PATH
-  std::string hooks, json, only;
+  std::string hooks, json, only, shape;
   int entries = 10000;
   int file_mib = 64;
   int cold_random_reads = 500;
@@ -145,6 +145,11 @@ struct Row {
   Series wall_us[2], cpu_us[2], client_us[2], p50_us[2], p99_us[2];
 };
 
+std::string ShapeOf(const Row& row) {
+  std::string shape = std::to_string(row.connections);
+  return row.depth > 1 ? shape + " x " + std::to_string(row.depth) : shape;
+}
+
 class NfsBench {
  public:
   explicit NfsBench(const Options& options) : options_(options) {
@@ -183,7 +188,10 @@ class NfsBench {
   void AddCreateAndRemove(const std::string& note, std::string Peer::*dir, int connections,
                           int depth);
   void AddColdRows(int connections, size_t file);
-  bool Wanted(const Row& row) const { return row.name.find(options_.only) != std::string::npos; }
+  bool Wanted(const Row& row) const {
+    return row.name.find(options_.only) != std::string::npos &&
+           (options_.shape.empty() || options_.shape == ShapeOf(row));
+  }
   void Measure(Row& row, size_t which);
   void RunCold(size_t which);
 
@@ -269,11 +277,6 @@ void NfsBench::Measure(Row& row, size_t which) {
   if (row.after) row.after(peer, *job);
 }
 
-std::string ShapeOf(const Row& row) {
-  std::string shape = std::to_string(row.connections);
-  return row.depth > 1 ? shape + " x " + std::to_string(row.depth) : shape;
-}
-
 void NfsBench::Report() const {
   bool both = peers_.size() == 2;
   std::vector<std::string> head = {"call", "connections"};
@@ -328,6 +331,7 @@ int Run(int argc, char** argv) {
       ->required();
   app.add_option("--json", options.json, "write the figures of every round to this file");
   app.add_option("--only", options.only, "only rows with this in their name");
+  app.add_option("--shape", options.shape, "only rows with these connections: 1, 16 or \"1 x 16\"");
   app.add_option("--rounds", options.rounds, "how often each row runs (7; with --quick 3)");
   app.add_flag("--quick", quick, "fewer and smaller");
   CLI11_PARSE(app, argc, argv);

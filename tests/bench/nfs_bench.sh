@@ -5,18 +5,26 @@
 #
 # Needs root, nfs-ganesha-vfs and rpcbind. Works below $PRISM_BENCH_DIR, in a network, a mount and
 # a process namespace of its own: no port or portmapper of the host is used, and nothing is left.
+#
+# Both servers are on one fresh ext4 in a file there, because it must have a journal: on an ext4
+# without one, synchronous directories are not flushed to the disk, and Ganesha's rows would be of
+# calls that are less durable than Prism's.
 set -euo pipefail
 source "$(dirname "$0")/server.sh"
 source "$(dirname "$0")/nfs_servers.sh"
-work=$bench_dir/nfs
+outside=$bench_dir/nfs
+work=$outside/disk
 
 if [ "${PRISM_NFS_BENCH_INSIDE:-}" != yes ]; then
-  rm -rf "$work"
+  rm -rf "$outside"
   mkdir -p "$work"
+  truncate -s 12G "$outside/image"
+  mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$outside/image"
   status=0
   PRISM_NFS_BENCH_INSIDE=yes unshare --net --mount --pid --fork --kill-child --mount-proc \
     "$0" "$@" || status=$?
-  [ "$status" -ne 0 ] || rm -rf "$work"
+  rm -f "$outside/image"
+  [ "$status" -ne 0 ] || rm -rf "$outside"
   exit "$status"
 fi
 
@@ -54,6 +62,7 @@ clean_up() {
   [ ! -f "$work/server-pid" ] || server_pid=$(cat "$work/server-pid")
   stop_server
   [ -z "$rpcbind_pid" ] || end_process "$rpcbind_pid"
+  [ "$status" -eq 0 ] || cp "$work"/*.log "$outside" || true
   exit "$status"
 }
 trap clean_up EXIT
@@ -66,6 +75,8 @@ case "${1:-}" in
   --prism-only) servers=(prism) && shift ;;
 esac
 
+device=$(losetup --direct-io=on --show -f "$outside/image")
+mount "$device" "$work" && losetup -d "$device" # goes with the mount, and that with our namespace
 ip link set lo up
 mount -t tmpfs tmpfs /run
 mkdir /run/ganesha

@@ -6,6 +6,7 @@
 #include <nfsc/libnfs-raw.h>
 
 #include <cstring>
+#include <utility>
 
 namespace prism::bench {
 namespace {
@@ -129,34 +130,40 @@ WriteJob::WriteJob(const std::vector<std::string>& files, uint64_t size_bytes, u
 
 bool WriteJob::Send(Call& call) {
   Place& place = places_[call.index];
-  const std::string& file = files_[static_cast<size_t>(call.index)];
-  bool all = once_ && place.written == chunks_;
-  if (all && place.committed) return false;
-  place.committing =
-      !place.committed && place.written > 0 && (all || place.written % commit_each_ == 0);
-  if (place.committing) {
-    COMMIT3args args{Fh(file), 0, 0};
-    return Queued(rpc_nfs3_commit_async(call.rpc, OnReply, &args, &call), "COMMIT");
-  }
+  if (place.uncommitted == commit_each_) return Finish(call);
+  if (once_ && place.written == chunks_) return false;
   for (size_t at = 0; at < data_.size(); at += 4096)
     std::memcpy(data_.data() + at, &++stamp_, sizeof stamp_);
   auto length = static_cast<u_int>(data_.size());
-  WRITE3args args{
-      Fh(file), place.written % chunks_ * length, length, UNSTABLE, {length, data_.data()}};
+  WRITE3args args{};
+  args.file = Fh(files_[static_cast<size_t>(call.index)]);
+  args.offset = place.written % chunks_ * length;
+  args.count = length;
+  args.stable = UNSTABLE;
+  args.data = {length, data_.data()};
   return Queued(rpc_nfs3_write_async(call.rpc, OnReply, &args, &call), "WRITE");
+}
+
+bool WriteJob::Finish(Call& call) {
+  Place& place = places_[call.index];
+  if (place.uncommitted == 0) return false;
+  place.committing = true;
+  COMMIT3args args{Fh(files_[static_cast<size_t>(call.index)]), 0, 0};
+  return Queued(rpc_nfs3_commit_async(call.rpc, OnReply, &args, &call), "COMMIT");
 }
 
 uint64_t WriteJob::Receive(Call& call, void* reply) {
   Place& place = places_[call.index];
-  place.committed = place.committing;
-  if (place.committing) {
+  if (std::exchange(place.committing, false)) {
     MustBeOk(static_cast<COMMIT3res*>(reply)->status, "COMMIT");
+    place.uncommitted = 0;
     return 0;
   }
   auto* result = static_cast<WRITE3res*>(reply);
   MustBeOk(result->status, "WRITE");
   if (result->WRITE3res_u.resok.count != data_.size()) Die("WRITE: not all that was given");
   ++place.written;
+  ++place.uncommitted;
   return 1;
 }
 

@@ -102,7 +102,8 @@ class ReadJob : public Job {
 };
 
 // Unstable WRITEs in order over a file for each call, round and round, and after each `commit_each`
-// of them a COMMIT, which is not counted as an operation but is in its time. No two chunks alike.
+// of them, and at the end, a COMMIT, which is not counted as an operation but is in its time. No
+// two chunks alike.
 class WriteJob : public Job {
  public:
   WriteJob(const std::vector<std::string>& files, uint64_t size_bytes, uint32_t chunk_bytes,
@@ -110,13 +111,14 @@ class WriteJob : public Job {
   // Ends when each call has written its file once, instead of going round.
   void Once() { once_ = true; }
   bool Send(Call& call) override;
+  bool Finish(Call& call) override;
   uint64_t Receive(Call& call, void* reply) override;
 
  private:
   struct Place {
     uint64_t written = 0;
+    uint64_t uncommitted = 0;
     bool committing = false;
-    bool committed = false;
   };
   const std::vector<std::string>& files_;
   const uint64_t chunks_;

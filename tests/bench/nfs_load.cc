@@ -86,7 +86,8 @@ void Load::Disconnect() {
 
 void Load::Begin(Call& call) {
   call.start_ns = NowNs();
-  if (call.start_ns < deadline_ns_ && call.job->Send(call)) ++outstanding_;
+  if ((call.start_ns < deadline_ns_ && call.job->Send(call)) || call.job->Finish(call))
+    ++outstanding_;
 }
 
 void Load::End(Call& call, void* reply) {

@@ -43,6 +43,8 @@ class Job {
   virtual ~Job() = default;
   // Queues the next request of `call`; false when this call has nothing left to do.
   virtual bool Send(Call& call) = 0;
+  // The same when the row's time is over or Send had nothing left: what belongs to what was done.
+  virtual bool Finish(Call&) { return false; }
   // Checks the reply; returns how many operations it stands for (entries of a listing, say).
   virtual uint64_t Receive(Call& call, void* reply) = 0;
 };
