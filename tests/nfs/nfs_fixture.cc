@@ -6,7 +6,7 @@ namespace {
 constexpr uint32_t kNothing = ~uint32_t{0};
 constexpr uint32_t kMnt = 1;
 
-Time GetTime(XdrReader& in) {
+Time ReadTime(XdrReader& in) {
   Time time;
   time.sec = in.U32();
   time.nsec = in.U32();
@@ -24,9 +24,9 @@ Fattr Results::GetFattr() {
   in_.U64();  // rdev
   attr.fsid = in_.U64();
   attr.fileid = in_.U64();
-  attr.atime = GetTime(in_);
-  attr.mtime = GetTime(in_);
-  attr.ctime = GetTime(in_);
+  attr.atime = ReadTime(in_);
+  attr.mtime = ReadTime(in_);
+  attr.ctime = ReadTime(in_);
   return attr;
 }
 
@@ -40,8 +40,8 @@ Wcc Results::GetWcc() {
   if (in_.Bool()) {
     PreAttr before;
     before.size = in_.U64();
-    before.mtime = GetTime(in_);
-    before.ctime = GetTime(in_);
+    before.mtime = ReadTime(in_);
+    before.ctime = ReadTime(in_);
     wcc.before = before;
   }
   wcc.after = GetPostOp();
