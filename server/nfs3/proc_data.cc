@@ -78,7 +78,11 @@ void Commit(Exchange& x) {
     return x.Fail(synced.error());
   const Result<fs::Attr> after = target->fs().Getattr(caller, target->ino);
   x.out.U32(NFS3_OK);
-  PutWccAfter(x.out, target->volume, after ? &*after : nullptr);
+  // Saving changes no attributes. If they differ somebody else did, and the client must notice.
+  if (after && after->change == before->change)
+    PutWcc(x.out, target->volume, {*before, *after});
+  else
+    PutWccAfter(x.out, target->volume, after ? &*after : nullptr);
   x.out.U64(x.write_verifier());
 }
 
