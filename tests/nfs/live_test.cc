@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -173,6 +174,35 @@ TEST_F(LiveTest, AnAcknowledgedCommitsVerifierHeldForItsWrites) {
   KillAndStart();
   Client again = ConnectAgain();
   EXPECT_EQ(Read(again, file), "version 19");
+}
+
+// What one side has done the other sees; what a mount's kernel has cached goes when NFS changes it.
+TEST_F(LiveTest, AMountAndAClientSeeOneFileSystem) {
+  if (geteuid() != 0) GTEST_SKIP() << "mounting needs root";
+  const std::string mount = directory_.Path("mount");
+  ASSERT_EQ(mkdir(mount.c_str(), 0755), 0);
+  const tool::ShellResult mounted = server_->Prism("mount volume " + mount);
+  ASSERT_EQ(mounted.exit_code, 0) << mounted.output;
+  auto in_mount = [&](const std::string& command) {
+    return tool::Shell("cd " + mount + " && " + command).output;
+  };
+  Client client = Connect();
+  EXPECT_EQ(in_mount("ls"), "");  // its kernel knows an empty directory
+  const std::string file = client.Create(root_, "file");
+  EXPECT_EQ(Write(client, file, "one", 2).status(), NFS3_OK);
+  EXPECT_TRUE(rpc::Soon([&] { return in_mount("ls; cat file") == "file\none"; }));
+  EXPECT_EQ(Write(client, file, "two", 0).status(), NFS3_OK);
+  EXPECT_TRUE(rpc::Soon([&] { return in_mount("cat file") == "two"; })) << in_mount("cat file");
+  // A mount writes through, so the other direction has nothing to wait for.
+  EXPECT_EQ(in_mount("printf three > file; mkdir dir; mv file dir/moved"), "");
+  const std::string moved = client.Lookup(client.Lookup(root_, "dir"), "moved");
+  EXPECT_EQ(moved, file);
+  EXPECT_EQ(Read(client, moved), "three");
+  EXPECT_EQ(in_mount("stat -c %s dir/moved"), "5\n");
+  EXPECT_EQ(client.StatusOf(NFSPROC3_REMOVE, Where(client.Lookup(root_, "dir"), "moved")), NFS3_OK);
+  EXPECT_TRUE(
+      rpc::Soon([&] { return in_mount("ls dir; test -e dir/moved && echo is there") == ""; }));
+  EXPECT_EQ(server_->Prism("umount " + mount).exit_code, 0);
 }
 
 TEST_F(LiveTest, TheUtilitiesOfLibnfsWork) {
