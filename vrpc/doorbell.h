@@ -5,7 +5,7 @@
 #pragma once
 
 #include "fs/base/failure.h"
-#include "vrpc/unique_fd.h"
+#include "fs/base/unique_fd.h"
 
 namespace prism::vrpc {
 

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "fs/base/failure.h"
-#include "vrpc/unique_fd.h"
+#include "fs/base/unique_fd.h"
 
 namespace prism::vrpc {
 

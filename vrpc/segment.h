@@ -6,8 +6,8 @@
 #include <span>
 
 #include "fs/base/failure.h"
+#include "fs/base/unique_fd.h"
 #include "vrpc/layout.h"
-#include "vrpc/unique_fd.h"
 
 namespace prism::vrpc {
 

@@ -16,9 +16,9 @@
 #include <vector>
 
 #include "fs/base/failure.h"
+#include "fs/base/unique_fd.h"
 #include "vrpc/lane.h"
 #include "vrpc/spin.h"
-#include "vrpc/unique_fd.h"
 
 namespace prism::vrpc {
 

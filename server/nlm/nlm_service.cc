@@ -22,7 +22,7 @@ std::string HostName() {
 
 // As that machine sees us: most watch an address, not a name.
 std::string OwnAddressToward(const rpc::PeerAddress& peer) {
-  const rpc::UniqueFd fd(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const UniqueFd fd(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   const int off = 0;
   sockaddr_in6 address{};
   address.sin6_family = AF_INET6;

@@ -1,44 +1,17 @@
-// Sockets: their owner, their options, and addresses in the forms that people and kernels use.
+// Sockets: their options, and addresses in the forms that people and kernels use.
 #pragma once
 
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "fs/base/failure.h"
+#include "fs/base/unique_fd.h"
 #include "server/rpc/program.h"
 
 namespace prism::rpc {
-
-// A file descriptor with one owner.
-class UniqueFd {
- public:
-  UniqueFd() = default;
-  explicit UniqueFd(int fd) : fd_(fd) {}
-  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  UniqueFd& operator=(UniqueFd&& other) noexcept {
-    if (this != &other) {
-      Reset();
-      fd_ = std::exchange(other.fd_, -1);
-    }
-    return *this;
-  }
-  ~UniqueFd() { Reset(); }
-
-  int get() const { return fd_; }
-  explicit operator bool() const { return fd_ >= 0; }
-  void Reset() {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = -1;
-  }
-
- private:
-  int fd_ = -1;
-};
 
 // "10.0.0.7:2049", "[fd00::7]:2049", "[::]:0": numeric addresses only, so that nothing waits for a
 // name server.

@@ -21,7 +21,6 @@ using fs::Attr;
 using fs::Caller;
 using fs::FallocateMode;
 using fs::FileType;
-using vrpc::UniqueFd;
 
 struct Listed {
   InodeId ino;

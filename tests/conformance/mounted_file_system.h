@@ -9,7 +9,7 @@
 #include <unordered_map>
 
 #include "fs/contract/file_system.h"
-#include "vrpc/unique_fd.h"
+#include "fs/base/unique_fd.h"
 
 namespace prism::conformance {
 
@@ -72,7 +72,7 @@ class MountedFileSystem final : public fs::FileSystem {
   // The descriptor of an inode that is known, or can be opened by its number.
   Result<int> FdOf(InodeId ino);
   // Keeps the descriptor; its inode's attributes.
-  Result<fs::Attr> Keep(vrpc::UniqueFd fd);
+  Result<fs::Attr> Keep(UniqueFd fd);
   // The file that a name refers to, looked up as root.
   Result<fs::Attr> KeepNamed(int dir, std::string_view name);
   Result<fs::RemoveResult> Remove(const fs::Caller& caller, InodeId dir, std::string_view name,
@@ -80,10 +80,10 @@ class MountedFileSystem final : public fs::FileSystem {
   // Of the one that Create has just made, as root.
   Status Furnish(InodeId ino, const fs::CreateArgs& args);
 
-  vrpc::UniqueFd root_;
+  UniqueFd root_;
   AwaitRelease await_release_;
   std::mutex mutex_;
-  std::unordered_map<InodeId, vrpc::UniqueFd> inodes_;
+  std::unordered_map<InodeId, UniqueFd> inodes_;
 };
 
 // Shared by the parts of the implementation.
@@ -93,6 +93,6 @@ Result<fs::Attr> AttrOf(int fd);
 // The name by which a descriptor's file can be opened or changed, whatever was opened with O_PATH.
 std::string PathOf(int fd);
 // Opens a file that is known by an O_PATH descriptor, with the calling thread's permissions.
-Result<vrpc::UniqueFd> Reopen(int fd, int flags);
+Result<UniqueFd> Reopen(int fd, int flags);
 
 }  // namespace prism::conformance

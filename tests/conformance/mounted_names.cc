@@ -22,7 +22,6 @@ using fs::Attr;
 using fs::Caller;
 using fs::FileType;
 using fs::Timespec;
-using vrpc::UniqueFd;
 
 // FUSE's file handle (fs/fuse/inode.c): the inode's number in two halves, and its generation.
 struct FuseHandle {
