@@ -116,6 +116,7 @@ class FileData {
   Status SaveBatch(FileState& state, Batch& batch);
   Status ReadBatchInputs(FileState& state, Batch& batch);
   Status ComposeBatch(FileState& state, Batch& batch);
+  Status ComposeEntry(const FileState& state, Batch& batch, size_t index);
   Status CommitBatch(FileState& state, Batch& batch);
   void FinishBatch(FileState& state, bool saved);
   void DiscardLocked(FileState& state);

@@ -1,8 +1,11 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <string>
+#include <system_error>
+#include <thread>
 
 #include "fs/base/check.h"
 #include "fs/core/file_data.h"
@@ -24,6 +27,14 @@ uint64_t MemoryBytes(const BlockMap& blocks) {
   uint64_t bytes = 0;
   for (const auto& [number, block] : blocks) bytes += block->MemoryBytes();
   return bytes;
+}
+
+// Threads besides the caller's that are worth their start (some 50 us) for this many blocks (some
+// 100 us each).
+size_t ComposeHelpers(size_t blocks) {
+  constexpr size_t kBlocksEach = 4;
+  static const size_t cores = std::clamp(std::thread::hardware_concurrency(), 1u, 4u);
+  return std::min(cores, std::max<size_t>(1, blocks / kBlocksEach)) - 1;
 }
 
 bool AllZero(std::string_view bytes) { return bytes.find_first_not_of('\0') == bytes.npos; }
@@ -144,18 +155,38 @@ Status FileData::ComposeBatch(FileState& state, Batch& batch) {
     }
     return {};
   }
-  for (auto& entry : batch.entries) {
-    BlockInput input;
-    input.old = entry.old;
-    input.dirty = entry.dirty;
-    if (batch.was_inline && entry.block == 0)
-      input.inline_bytes = std::as_bytes(std::span(batch.inline_body));
-    // Other blocks of the file may come later: a short tail is cut where its own bytes end.
-    const uint64_t begin = entry.block * kBlockSize;
-    input.end = static_cast<uint32_t>(std::min<uint64_t>(kBlockSize, batch.size - begin));
-    PRISM_ASSIGN(entry.made,
-                 ComposeBlock(store_, NameOfBlock(state.ino, entry.block), std::move(input)));
+  std::atomic<size_t> next{0};
+  std::atomic<Err> error{Err::kOk};
+  auto compose_some = [&] {
+    for (size_t i = next++; i < batch.entries.size() && error == Err::kOk; i = next++)
+      if (Status made = ComposeEntry(state, batch, i); !made) error.store(made.error());
+  };
+  // Hashing and compressing are most of a flush, and whoever waits for it leaves a core idle.
+  std::vector<std::thread> helpers;
+  try {
+    while (helpers.size() < ComposeHelpers(batch.entries.size()))
+      helpers.emplace_back(compose_some);
+  } catch (const std::system_error&) {
+    // No more threads: those that there are do it.
   }
+  compose_some();
+  for (std::thread& helper : helpers) helper.join();
+  if (error != Err::kOk) return Fail(error);
+  return {};
+}
+
+Status FileData::ComposeEntry(const FileState& state, Batch& batch, size_t index) {
+  Batch::Entry& entry = batch.entries[index];
+  BlockInput input;
+  input.old = entry.old;
+  input.dirty = entry.dirty;
+  if (batch.was_inline && entry.block == 0)
+    input.inline_bytes = std::as_bytes(std::span(batch.inline_body));
+  // Other blocks of the file may come later: a short tail is cut where its own bytes end.
+  const uint64_t begin = entry.block * kBlockSize;
+  input.end = static_cast<uint32_t>(std::min<uint64_t>(kBlockSize, batch.size - begin));
+  PRISM_ASSIGN(entry.made,
+               ComposeBlock(store_, NameOfBlock(state.ino, entry.block), std::move(input)));
   return {};
 }
 
