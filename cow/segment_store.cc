@@ -88,6 +88,8 @@ Result<Extent> SegmentStore::Write(std::string_view bytes) {
     Free({extent});
     return Fail(written.error());
   }
+  // A fast disk takes more between two looks at its free space than is kept back.
+  free_bytes_ -= int64_t{UnitsOf(extent.length_bytes)} * kUnitBytes;
   std::lock_guard lock(mutex_);
   unsynced_.insert(extent.segment);
   return extent;
@@ -262,13 +264,14 @@ Status SegmentStore::Sync() {
 uint64_t SegmentStore::FreeBytes() {
   int64_t now_ms = NowMs();
   if (now_ms - free_checked_ms_.load() < kFreeCheckInterval_ms && free_checked_ms_.load() != 0)
-    return free_bytes_;
+    return static_cast<uint64_t>(std::max<int64_t>(free_bytes_, 0));
   struct statvfs status;
   if (::statvfs(directory_.c_str(), &status) != 0) return 0;
   uint64_t available = uint64_t{status.f_bavail} * status.f_frsize;
-  free_bytes_ = available > kReserveBytes ? available - kReserveBytes : 0;
+  const uint64_t free = available > kReserveBytes ? available - kReserveBytes : 0;
+  free_bytes_ = static_cast<int64_t>(free);
   free_checked_ms_ = now_ms;
-  return free_bytes_;
+  return free;
 }
 
 }  // namespace prism::cow

@@ -96,7 +96,7 @@ class SegmentStore {
   std::list<uint32_t> open_order_;  // least recently used first
   std::mutex sync_mutex_;           // one Sync at a time: a second must wait for the first's files
   std::atomic<uint64_t> used_units_{0};
-  std::atomic<uint64_t> free_bytes_{0};
+  std::atomic<int64_t> free_bytes_{0};  // as last looked up, without what was written since
   std::atomic<int64_t> free_checked_ms_{0};
 };
 
