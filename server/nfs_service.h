@@ -29,7 +29,6 @@ class NfsService {
   ~NfsService();
 
   const rpc::PeerAddress& address() const { return rpc_->address(); }
-  rpc::RpcStats Stats() const { return rpc_->Stats(); }
 
  private:
   NfsService() = default;

@@ -39,8 +39,7 @@ void RemoveBy(Exchange& x, RemoveMethod method) {
 
 void Remove(Exchange& x) { RemoveBy(x, &fs::FileSystem::Unlink); }
 
-// RFC 1813 asks for NFS3ERR_EXIST or NOTEMPTY of a directory with entries; "." is refused as
-// NFS3ERR_INVAL and ".." as EXIST by others, by us both as INVAL: no directory has such an entry.
+// "." and ".." are both NFS3ERR_INVAL here: in the contract they are no names of entries.
 void Rmdir(Exchange& x) { RemoveBy(x, &fs::FileSystem::Rmdir); }
 
 void Rename(Exchange& x) {

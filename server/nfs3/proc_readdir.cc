@@ -21,7 +21,6 @@ constexpr size_t kFrameSize = 4 + 4 + kFattrSize + kVerfSize + 4 + 4;
 constexpr size_t kReserveMax = 64 << 10;
 
 struct Listing {
-  InodeId dir = 0;
   VolumeId volume = 0;
   bool plus = false;
   size_t dir_bytes_left = 0;  // names and cookies (dircount); unlimited for READDIR
@@ -114,7 +113,6 @@ void List(Exchange& x, std::span<const std::byte> handle, uint64_t cookie, uint6
   if (cookie >= kCookieEnd) return x.Fail(NFS3ERR_BAD_COOKIE);
   if (listing.bytes_left < kFrameSize) return x.Fail(NFS3ERR_TOOSMALL);
   listing.bytes_left = std::min<size_t>(listing.bytes_left, kDirMax) - kFrameSize;
-  listing.dir = dir->ino;
   listing.volume = dir->volume;
   const Result<fs::Attr> attr = dir->fs().Getattr(dir->Caller(), dir->ino);
   if (!attr) return x.Fail(attr.error());

@@ -34,8 +34,8 @@ struct RpcOptions {
 
   ReplyCacheLimits reply_cache;
 
-  // Makes the store durable up to a mark, waiting if it must. Called by one thread at a time, with
-  // marks that do not go down but may be durable already. Empty: everything is durable at once.
+  // Makes the store durable up to a mark, waiting if it must. Called by one thread at a time;
+  // a mark may be durable already. Empty: everything is durable at once.
   std::function<Status(uint64_t mark)> wait_durable;
 };
 

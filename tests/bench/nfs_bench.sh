@@ -62,6 +62,7 @@ clean_up() {
   [ ! -f "$work/server-pid" ] || server_pid=$(cat "$work/server-pid")
   stop_server
   [ -z "$rpcbind_pid" ] || end_process "$rpcbind_pid"
+  # What helps to see why it failed, if there is any; the status says that it did.
   [ "$status" -eq 0 ] || cp "$work"/*.log "$outside" || true
   exit "$status"
 }

@@ -24,7 +24,7 @@ end_process() {
     kill -0 "$1" 2> /dev/null || return 0
     sleep 0.05
   done
-  kill -KILL "$1" 2> /dev/null || true
+  kill -KILL "$1" 2> /dev/null || true # it may have ended by itself
 }
 
 start_rpcbind() {

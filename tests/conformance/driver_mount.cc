@@ -8,13 +8,11 @@
 
 #include "fs/base/check.h"
 #include "fs/mount/mount_session.h"
-#include "tests/conformance/driver.h"
+#include "tests/conformance/lane_server.h"
 #include "tests/conformance/mounted_file_system.h"
 #include "tests/mount/counting_file_system.h"
 #include "tests/support/result.h"
-#include "tests/support/temp_dir.h"
 #include "vrpc/client.h"
-#include "vrpc/server.h"
 
 namespace prism::conformance {
 namespace {
@@ -71,36 +69,20 @@ class MountDriver : public Driver {
     PRISM_CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
     limit.rlim_cur = limit.rlim_max;
     PRISM_CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
-    PRISM_CHECK(chmod(directory_.path().c_str(), 0755) == 0);  // others enter the mounts
-    fs::HostOptions host_options;
-    host_options.directory = directory_.Path("store");
-    host_options.node_cache_bytes = host_options.chunk_cache_bytes = uint64_t{32} << 20;
-    host_ = test::Must(fs::Host::Open(host_options));
-    PRISM_CHECK(host_ != nullptr);
-    test::Must(host_->Create(kVolume, false));
-
-    vrpc::ServerOptions server_options;
-    server_options.workers = server_options.queues = 2;
-    auto open = [this](std::string_view volume, bool importing) {
-      return host_->Attach(volume, importing);
-    };
-    server_ = test::Must(vrpc::Server::Listen(directory_.Path("lane"), open, server_options));
-    PRISM_CHECK(server_ != nullptr);
+    // Others enter the mounts.
+    PRISM_CHECK(chmod(server_.directory().path().c_str(), 0755) == 0);
   }
-  ~MountDriver() override { server_->Stop(); }
 
-  fs::Host& host() override { return *host_; }
+  fs::Host& host() override { return server_.host(); }
   std::shared_ptr<fs::FileSystem> Attach(std::string_view volume) override {
     auto client = std::make_shared<MountedClient>(
-        directory_.Path("mount-" + std::to_string(++mounts_)), directory_.Path("lane"), volume);
+        server_.directory().Path("mount-" + std::to_string(++mounts_)), server_.lane(), volume);
     return {client, &client->file_system()};
   }
   bool Can(Feature feature) const override;
 
  private:
-  test::TempDir directory_;
-  std::unique_ptr<fs::Host> host_;
-  std::unique_ptr<vrpc::Server> server_;
+  LaneServer server_;
   int mounts_ = 0;
 };
 

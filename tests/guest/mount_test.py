@@ -52,7 +52,7 @@ class MountTest(support.GuestTest):
         support.report("work, s", round(done.seconds("off") - done.seconds("ready"), 2))
 
         self.assert_same_tree(expected, self.export("vm-1"), [])
-        moved = self.directory / "exported-vm-1/work/moved"
+        moved = self.directory / "exported-vm-1" / "work" / "moved"
         self.assertEqual(moved.stat().st_mtime_ns, (expected / "work/moved").stat().st_mtime_ns)
         # The others are what was imported, times included.
         for untouched in ("base", "vm-2"):

@@ -22,7 +22,7 @@ done
 TMPDIR=/dev/shm "$program" > "$work/suite" || { tail -n 40 "$work/suite"; exit 1; }
 sleep 2  # what the kernel still has of the capture
 kill -INT "$capture"
-wait "$capture" || true
+wait "$capture" || { cat "$work/log"; exit 1; }
 
 # Every port as RPC: the clients' privileged ones belong to other protocols too.
 count() { tshark -r "$work/capture" -d tcp.port==1-65535,rpc -2 -Y "$1" 2> /dev/null | wc -l; }
