@@ -172,7 +172,8 @@ Result<fs::WriteResult> Client::Write(const fs::Caller& caller, const fs::WriteA
   Channel::Borrowed queue(*channel_);
   if (!queue.ok()) return Fail(Err::kDisconnected);
   if (!args.data.empty()) std::memcpy(queue.payload().data(), args.data.data(), args.data.size());
-  WriteRequest request{args.ino, args.offset, args.append, args.stability, args.kill_privileges};
+  WriteRequest request{args.ino,       args.offset,    args.append,
+                       args.append_at, args.stability, args.kill_privileges};
   PRISM_ASSIGN(auto reply, queue.Exchange(Op::kWrite, caller, Encode(request),
                                           static_cast<uint32_t>(args.data.size())));
   PRISM_ASSIGN(fs::WriteResult result, Decode<fs::WriteResult>(*channel_, reply.body));

@@ -94,11 +94,12 @@ struct WriteRequest {
   InodeId ino = 0;
   uint64_t offset = 0;
   bool append = false;
+  bool append_at = false;
   fs::Stability stability = fs::Stability::kUnstable;
   bool kill_privileges = false;
 };
 inline auto FieldsOf(WriteRequest& v) {
-  return std::tie(v.ino, v.offset, v.append, v.stability, v.kill_privileges);
+  return std::tie(v.ino, v.offset, v.append, v.append_at, v.stability, v.kill_privileges);
 }
 
 // The request's payload: data_bytes of the file's data, then the extended attributes.

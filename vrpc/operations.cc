@@ -114,6 +114,7 @@ Err ServeWrite(ServeContext& c) {
                                          .offset = request.offset,
                                          .data = c.payload.first(c.payload_bytes),
                                          .append = request.append,
+                                         .append_at = request.append_at,
                                          .stability = request.stability,
                                          .kill_privileges = request.kill_privileges}));
 }
