@@ -283,8 +283,8 @@ class FileSystem {
 
   // Whether the operation with this id was done, by whichever client object and before a crash or
   // restart too (if it survived that), and which inode it was about: the one made, linked, removed,
-  // moved, or whose attribute changed. The engine remembers the last thousand of each volume; others may remember nothing.
-  // kNoEntry: not known.
+  // moved, or whose attribute changed. The engine remembers the last thousand of each volume;
+  // others may remember nothing. kNoEntry: not known.
   virtual Result<InodeId> FindDone(const RequestId& request) {
     (void)request;
     return Fail(Err::kNoEntry);
