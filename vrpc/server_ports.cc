@@ -128,9 +128,11 @@ Server::Impl::Connection* Server::Impl::Connect(const std::shared_ptr<Port>& por
     slot.info.lane = i;
     slot.info.pid = peer.pid;
     slot.info.uid = peer.uid;
-    // A Hello before this load is of an older epoch, and its client will say it again.
-    if (adopted) slot.seen_seq = Shared(made.channel->lane(i).control()->hello_seq).load();
-    NewEpoch(made, i);
+    // Of an adopted one: a Hello before this load is of an older epoch; it will be said again.
+    slot.seen_seq = Shared(made.channel->lane(i).control()->hello_seq).load();
+    slot.epoch = RandomNumber();
+    PutEpoch(made.channel->lane(i), slot.epoch);
+    if (adopted) made.channel->RingAll(i);
   }
   if (!port->options.single)
     SetTimer(made.idle_since + std::chrono::milliseconds(options_.hello_timeout_ms),

@@ -119,6 +119,8 @@ Result<Session::Borrowed::Reply> Session::Borrowed::Exchange(Op op, const fs::Ca
       .payload_bytes = payload_bytes,
       .gap_ns = static_cast<uint32_t>(std::min<uint64_t>(gap_ns, UINT32_MAX))};
   if (queue.submissions.Push(submission) != Look::kEntry) {
+    // What a call left behind that ended with the session may fill the ring.
+    if (session_.Ended()) return Fail(Err::kDisconnected);
     session_.Break("it does not take submissions");
     return Fail(Err::kProtocol);
   }
@@ -174,7 +176,10 @@ Result<CompletionEntry> Session::Await(uint32_t index, Op op, bool rang) {
       if (polls_) WakeWatcher();
       return entry;
     }
-    if (Ended()) return Fail(Err::kDisconnected);
+    if (Ended()) {
+      Die();  // before this queue is free again
+      return Fail(Err::kDisconnected);
+    }
     AwaitCompletion(queue, index, pause_us);
   }
 }

@@ -153,8 +153,10 @@ TEST_F(HostileClientTest, FullEventfdsBlockNobody) {
     lanes.push_back(RawLane::Open(path()));
     RawLane& lane = lanes.back();
     uint64_t full = ~uint64_t{0} - 1;
-    for (int fd : {lane.completion(0), lane.notify()})
+    for (int fd : {lane.completion(0), lane.notify()}) {
+      TryClear(fd);
       EXPECT_EQ(::write(fd, &full, sizeof full), 8);
+    }
     Shared(lane.memory.queue(0)->completion.sleeps).store(1);
     Shared(lane.memory.event_control()->ring.sleeps).store(1);
     lane.Compose(0, 0, "");
