@@ -147,16 +147,17 @@ Outcome<void> Server::Impl::AdoptNow(const std::string& name, ChannelFds fds) {
     if (port->options.name != name || !port->options.single) continue;
     if (ConnectionOf(*port) != nullptr)
       return Explain(Err::kBusy, "port '{}' has a client already", name);
-    PRISM_ASSIGN(Peer peer, PeerOf(fds.socket.get()));
+    Outcome<Peer> peer = PeerOf(fds.socket.get());
+    if (!peer) return Explain(Err::kInvalid, "{}", peer.error().message);
     if (HasEnded(fds.socket.get()))
       return Explain(Err::kDisconnected, "the client of port '{}' has gone", name);
     PRISM_ASSIGN(std::shared_ptr<Channel> channel,
                  Channel::Adopt(port->options.geometry, std::move(fds.memory),
                                 std::move(fds.to_server), std::move(fds.to_client)));
-    Connection* connection = Connect(port, std::move(fds.socket), peer, std::move(channel), true);
+    Connection* connection = Connect(port, std::move(fds.socket), *peer, std::move(channel), true);
     if (connection == nullptr || !OpenLanes(*connection))
       return Explain(Err::kIo, "cannot watch the channel of port '{}'", name);
-    spdlog::info("port '{}': goes on with pid {}", name, peer.pid);
+    spdlog::info("port '{}': goes on with pid {}", name, peer->pid);
     return {};
   }
   return Explain(Err::kNoEntry, "there is no port '{}' that could adopt a channel", name);

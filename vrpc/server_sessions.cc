@@ -43,7 +43,11 @@ void Server::Impl::TryHandshake(Connection& connection, uint32_t lane) {
   slot.seen_seq = seq;
   slot.hello_due = false;
   Hello hello = FetchHello(memory);
-  if (hello.magic == kHelloMagic && hello.epoch != slot.epoch) return;  // it will be said again
+  if (hello.magic == kHelloMagic && hello.epoch != slot.epoch) {
+    // It will be said again; also where the client has written over the epoch.
+    PutEpoch(memory, slot.epoch);
+    return connection.channel->RingClient(memory.geometry().handshake_vector(lane));
+  }
   Outcome<Answer> answer = OpenSession(connection, lane, hello);
   if (!answer) {
     spdlog::info("port '{}' refuses a session to pid {}: {}", connection.port->options.name,
