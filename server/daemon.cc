@@ -77,12 +77,15 @@ Outcome<void> Serve(const Options& options, const sigset_t& signals) {
   PRISM_TRY(control.Bind(options.control_path));
   vrpc::ServerOptions lane_options;
   lane_options.workers = options.workers;
+  lane_options.durability_epoch = host->WriteVerifier();
   PRISM_ASSIGN(lanes, vrpc::Server::Start(lane_options));
   PRISM_TRY(lanes->AddPort({.name = "general",
                             .path = lane_path,
                             .uid = geteuid(),
                             .opener = [&host](const vrpc::OpenRequest& request) {
-                              return host->Attach(request.volume, request.importing);
+                              return request.resume
+                                         ? host->Resume(request.volume)
+                                         : host->Attach(request.volume, request.importing);
                             }}));
   if (!options.nfs.listen.empty()) {
     PRISM_ASSIGN(nfs, NfsService::Start(*host, exports, options.nfs));
@@ -100,6 +103,7 @@ Outcome<void> Serve(const Options& options, const sigset_t& signals) {
   sd_notify(0, "STOPPING=1");
   control.Stop();
   nfs.reset();
+  host->KeepOrphans();
   lanes->Stop();
   lanes.reset();
   host.reset();

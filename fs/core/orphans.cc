@@ -42,6 +42,8 @@ void Orphans::AfterUnlinked(InodeId ino) {
 }
 
 void Orphans::Detach(ClientId client) {
+  // It will come back: what waits to be written of what it holds still belongs to a file.
+  if (keeps_.load(std::memory_order_relaxed)) return;
   const std::vector<InodeId> last = holds_.RemoveAll(client);
   std::lock_guard lock(mutex_);
   unheld_.insert(unheld_.end(), last.begin(), last.end());

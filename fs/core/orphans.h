@@ -38,7 +38,8 @@ class Orphans {
 
   // At most `steps` transactions. True: more to do. `all`: leftovers too, whatever the time.
   Result<bool> Reap(size_t steps, bool all = false);
-  // Frees nothing from now on: holders leave because the server stops, and will come back.
+  // From now on clients stay holders when they leave, and nothing is freed: the server stops, and
+  // they will come back.
   void Keep() { keeps_.store(true, std::memory_order_relaxed); }
 
  private:

@@ -260,9 +260,11 @@ TEST_F(VolumeCoreTest, AnInterruptedClientFindsWhatItHeld) {
   for (const char* name : {"held", "released", "others"})
     ASSERT_TRUE(fs_->Unlink(root_, kRootInode, name));
   ASSERT_TRUE(fs_->Release(root_, released));
+  Write(held, 0, "written after its name had gone");
   core_->KeepOrphans();
   fs_.reset();  // the server stops
   ASSERT_EQ(core_->ReapOrphans().value(), false);
+  ASSERT_TRUE(core_->Flush());
 
   CoreOptions options{7};
   options.leftovers_from = std::chrono::steady_clock::now() + std::chrono::hours(1);
@@ -273,6 +275,7 @@ TEST_F(VolumeCoreTest, AnInterruptedClientFindsWhatItHeld) {
   auto resumed = core_->Resume();
   ASSERT_TRUE(resumed);
   EXPECT_EQ((*resumed)->Getattr(root_, held)->nlink, 0u);
+  EXPECT_EQ((*resumed)->Getattr(root_, held)->size, 31u);
   EXPECT_EQ((*resumed)->Getattr(root_, released).error(), Err::kStale);
   EXPECT_EQ(stranger->Release(root_, held).error(), Err::kInvalid);
   ASSERT_TRUE((*resumed)->Release(root_, held));
