@@ -40,7 +40,8 @@ using Connector =
 // REQUIRES: the process has no other threads; the signals' handling is ours from here on.
 Outcome<void> RunMount(const MountOptions& options);
 
-// The same over another way to the server than options.lane_path. Called in the process that serves.
+// The same over another way to the server than options.lane_path. The maker is called in the process
+// that serves.
 using EndpointsMaker = std::function<vrpc::EndpointFactory()>;
 Outcome<void> RunMountOverLane(const MountOptions& options, const EndpointsMaker& endpoints);
 
