@@ -17,10 +17,11 @@
 
 #include "fs/base/failure.h"
 #include "fs/contract/file_system.h"
+#include "vrpc/endpoint.h"
 
 namespace prism::vrpc {
 
-class Channel;
+class Session;
 
 struct ConnectOptions {
   std::string volume;
@@ -32,8 +33,11 @@ struct ConnectOptions {
 
 class Client final : public fs::FileSystem {
  public:
-  // lane_path: see LanePathFor. Errors: kDisconnected (no server there), kTimedOut, kProtocol
-  // (not a Prism server, or none of this version), and the server's own refusal, in its words.
+  // Errors: the endpoint's own, kTimedOut, kProtocol (not a Prism server, or none of this version),
+  // and the server's own refusal, in its words.
+  static Outcome<std::shared_ptr<Client>> Connect(const EndpointFactory& endpoints,
+                                                  const ConnectOptions& options);
+  // Over a port's socket: see SocketEndpoint.
   static Outcome<std::shared_ptr<Client>> Connect(const std::string& lane_path,
                                                   const ConnectOptions& options);
   // REQUIRES: no call under way. May run within the disconnect callback.
@@ -103,9 +107,9 @@ class Client final : public fs::FileSystem {
   Status DropLocks(const fs::Caller& caller, InodeId ino, std::string_view owner_prefix) override;
 
  private:
-  explicit Client(std::shared_ptr<Channel> channel);
+  explicit Client(std::shared_ptr<Session> session);
 
-  std::shared_ptr<Channel> channel_;
+  std::shared_ptr<Session> session_;
   std::thread watcher_;  // waits for events and for the end of the lane
 };
 

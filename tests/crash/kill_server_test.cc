@@ -23,7 +23,7 @@
 #include "tests/crash/worker.h"
 #include "tools/prism/control_client.h"
 #include "vrpc/client.h"
-#include "vrpc/handshake.h"
+#include "vrpc/sockets.h"
 
 namespace prism::crash {
 namespace {

@@ -9,7 +9,7 @@
 #include "tools/prism/command.h"
 #include "tools/prism/control_client.h"
 #include "tools/prism/format.h"
-#include "vrpc/handshake.h"
+#include "vrpc/sockets.h"
 
 namespace prism::tool {
 namespace {
