@@ -1,5 +1,5 @@
-// Any number of descriptors, in order, behind a single one: the receiving end of a socket pair whose
-// messages carry them and are only ever looked at (MSG_PEEK), never received.
+// Any number of descriptors, in order, behind a single one: the receiving end of a socket pair
+// whose messages carry them and are only ever looked at (MSG_PEEK), never received.
 //
 // So an entry of a descriptor store is one descriptor: stored and removed as a whole, in an order
 // that the store need not keep, however many there are in it.

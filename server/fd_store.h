@@ -14,8 +14,6 @@
 
 namespace prism::server {
 
-inline constexpr size_t kStoredNameMax = 128;  // bytes of [A-Za-z0-9._-]
-
 // THREADS: any, one call at a time.
 class FdStore {
  public:
@@ -26,9 +24,9 @@ class FdStore {
 
   virtual ~FdStore() = default;
 
-  // Stores copies; an entry of that name is replaced. fds[0] is a connected socket: the store may
-  // forget the entry once the peer has closed it. When this returns, a server that is killed will
-  // be followed by one that finds the entry.
+  // Stores copies; an entry of that name (plain_name.h) is replaced. fds[0] is a connected socket:
+  // the store may forget the entry once the peer has closed it. When this returns, a server that is
+  // killed will be followed by one that finds the entry.
   virtual Outcome<void> Put(const std::string& name, std::string_view note,
                             std::span<const int> fds) = 0;
   // Absent: nothing happens.

@@ -1,10 +1,10 @@
 // `prismd-holder`: a small process that keeps descriptors while no server runs, and the messages
 // that it understands.
 //
-// It listens at a SOCK_SEQPACKET socket of mode 0600 and serves its own user only. A connection asks
-// one thing at a time, by one message; each is answered by one message.
+// It listens at a SOCK_SEQPACKET socket of mode 0600 and serves its own user only. A connection
+// asks one thing at a time, by one message; each is answered by one message.
 //
-//   request    op u8, name (0 to kStoredNameMax bytes); kHolderPut carries two descriptors: the
+//   request    op u8, name (0 to kPlainNameMax bytes); kHolderPut carries two descriptors: the
 //              entry's pack (fd_pack.h) and its lifeline, a connected socket
 //   answer     Err u8, name; to kHolderNext the name of the first entry whose name is greater than
 //              the one asked for, with its pack; kNoEntry when there is none

@@ -1,5 +1,5 @@
-#include <spdlog/spdlog.h>
 #include <spawn.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -7,11 +7,11 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 
 #include "server/fd_message.h"
 #include "server/fd_store.h"
 #include "server/holder.h"
+#include "server/plain_name.h"
 
 extern char** environ;
 
@@ -88,11 +88,11 @@ Outcome<FdMessage> HolderFdStore::Ask(int fd, uint8_t op, const std::string& nam
                                       std::span<const int> fds) {
   if (!SendFds(fd, static_cast<char>(op) + name, fds))
     return Explain(Err::kDisconnected, "the holder has gone");
-  PRISM_ASSIGN(FdMessage answer, ReceiveFds(fd, 1 + kStoredNameMax));
+  PRISM_ASSIGN(FdMessage answer, ReceiveFds(fd, 1 + kPlainNameMax));
   const auto code = static_cast<uint8_t>(answer.bytes[0]);
   if (code != 0)
-    return Explain(code < kErrCount ? static_cast<Err>(code) : Err::kIo,
-                   "the holder refused: {}", code < kErrCount ? NameOf(static_cast<Err>(code)) : "");
+    return Explain(code < kErrCount ? static_cast<Err>(code) : Err::kIo, "the holder refused: {}",
+                   code < kErrCount ? NameOf(static_cast<Err>(code)) : "");
   answer.bytes.erase(0, 1);
   return answer;
 }

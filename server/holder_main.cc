@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <map>
@@ -14,8 +13,8 @@
 #include <vector>
 
 #include "server/fd_message.h"
-#include "server/fd_store.h"
 #include "server/holder.h"
+#include "server/plain_name.h"
 #include "server/unix_listener.h"
 
 namespace prism::server {
@@ -44,13 +43,6 @@ class Holder {
   std::vector<UniqueFd> connections_;
   bool stored_ = false;  // anything, ever
 };
-
-bool IsName(const std::string& name) {
-  return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' ||
-           c == '_' || c == '-';
-  });
-}
 
 Outcome<void> Holder::Listen(const std::string& path) {
   PRISM_TRY(listener_.Listen(path, SOCK_SEQPACKET));
@@ -99,16 +91,16 @@ void Holder::Accept() {
 }
 
 bool Holder::Serve(int fd) {
-  Outcome<FdMessage> request = ReceiveFds(fd, 1 + kStoredNameMax, MSG_DONTWAIT);
+  Outcome<FdMessage> request = ReceiveFds(fd, 1 + kPlainNameMax, MSG_DONTWAIT);
   if (!request) return request.error().code == Err::kAgain;
   const auto op = static_cast<uint8_t>(request->bytes[0]);
   const std::string name = request->bytes.substr(1);
   Err err = Err::kOk;
   std::string answer_name;
   int answer_fd = -1;
-  if (op == kHolderPut && IsName(name)) {
+  if (op == kHolderPut && IsPlainName(name)) {
     err = Put(name, request->fds);
-  } else if (op == kHolderRemove && IsName(name)) {
+  } else if (op == kHolderRemove && IsPlainName(name)) {
     entries_.erase(name);
   } else if (op == kHolderNext) {
     const auto next = entries_.upper_bound(name);

@@ -83,6 +83,8 @@ class Host {
   // A FileSystem for one client; see HOLDS in the contract. importing: the one that fills an
   // import.
   virtual Outcome<std::shared_ptr<FileSystem>> Attach(std::string_view name, bool importing) = 0;
+  // The same for who was given a volume, not a name: it may have been renamed. Imports are kBusy.
+  virtual Outcome<std::shared_ptr<FileSystem>> Attach(VolumeId id) = 0;
 
   // The same for a front end whose handles name volumes by id, and whose clients say nothing when
   // they have forgotten a file (NFS): unlinked inodes are kStale to it at once, whoever holds them.

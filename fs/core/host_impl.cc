@@ -207,10 +207,20 @@ Outcome<std::shared_ptr<FileSystem>> HostImpl::Attach(std::string_view name, boo
   return CoreOf(entry.volume)->Attach();
 }
 
-Outcome<std::shared_ptr<FileSystem>> HostImpl::AttachNetwork(VolumeId id) {
+Outcome<clone::CatalogEntry> HostImpl::FindReady(VolumeId id) {
   PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(id));
   if (entry.row.importing)
     return Explain(Err::kBusy, "volume \"{}\" is still being imported", entry.row.name);
+  return entry;
+}
+
+Outcome<std::shared_ptr<FileSystem>> HostImpl::Attach(VolumeId id) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, FindReady(id));
+  return CoreOf(entry.volume)->Attach();
+}
+
+Outcome<std::shared_ptr<FileSystem>> HostImpl::AttachNetwork(VolumeId id) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, FindReady(id));
   return CoreOf(entry.volume)->Attach({.holds_orphans = false});
 }
 

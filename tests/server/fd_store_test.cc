@@ -110,10 +110,13 @@ TEST(FdPackTest, WhatIsNoPackIsRefused) {
   EXPECT_EQ(UnpackFds(event.get()).error().code, Err::kCorrupt);
   EXPECT_EQ(UnpackFds(-1).error().code, Err::kCorrupt);
   const int fd = event.get();
-  const std::vector<std::string> firsts = {
-      "x", "PFD1", std::string("PFD1\2\0\0\0", 8), std::string("PFD1\0\0\0\0", 8),
-      std::string("PFD1\xff\xff\xff\xff", 8), std::string("PFD2\1\0\0\0", 8),
-      std::string(9000, 'x')};
+  const std::vector<std::string> firsts = {"x",
+                                           "PFD1",
+                                           std::string("PFD1\2\0\0\0", 8),
+                                           std::string("PFD1\0\0\0\0", 8),
+                                           std::string("PFD1\xff\xff\xff\xff", 8),
+                                           std::string("PFD2\1\0\0\0", 8),
+                                           std::string(9000, 'x')};
   for (const std::string& first : firsts) {
     int pair[2];
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
@@ -152,8 +155,7 @@ class HolderTest : public testing::Test {
     path_.copy(address.sun_path, sizeof address.sun_path - 1);
     const timeval timeout{5, 0};
     ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
-    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
-      fd.Reset();
+    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) fd.Reset();
     return fd;
   }
   std::string Names() const {
@@ -237,9 +239,9 @@ TEST_F(HolderTest, ItIsOutOfReachOfTheServersSignalsAndPipes) {
   ASSERT_NE(pid, 0);
   EXPECT_NE(::getsid(pid), ::getsid(0));
   for (int fd = 0; fd < 3; ++fd)
-    EXPECT_EQ(std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/fd/" +
-                                            std::to_string(fd)),
-              "/dev/null");
+    EXPECT_EQ(
+        std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd)),
+        "/dev/null");
   struct stat st = {};
   ASSERT_EQ(::stat(path_.c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 07777, 0600u);
@@ -387,12 +389,12 @@ TEST_F(SystemdTest, DescriptorsAreStoredAndComeBack) {
     ::setenv("LISTEN_FDNAMES", "prism.vm-b:other:prism.vm-a:prism.bad", 1);
     std::unique_ptr<FdStore> store = OpenSystemdFdStore();
     std::vector<FdStore::Entry> entries = store->TakeAll();
-    const bool right =
-        entries.size() == 2 && entries[0].name == "vm-b" && entries[1].name == "vm-a" &&
-        entries[0].content.note == "note b" && entries[1].content.fds.size() == 3 &&
-        InodeOf(entries[1].content.fds[1].get()) == first &&
-        InodeOf(entries[0].content.fds[1].get()) == second &&
-        store->TakeAll().empty() && ::getenv("LISTEN_FDS") == nullptr;
+    const bool right = entries.size() == 2 && entries[0].name == "vm-b" &&
+                       entries[1].name == "vm-a" && entries[0].content.note == "note b" &&
+                       entries[1].content.fds.size() == 3 &&
+                       InodeOf(entries[1].content.fds[1].get()) == first &&
+                       InodeOf(entries[0].content.fds[1].get()) == second &&
+                       store->TakeAll().empty() && ::getenv("LISTEN_FDS") == nullptr;
     if (right) store->Remove("vm-a");
     ::_exit(right ? 0 : 1);
   }
