@@ -8,6 +8,8 @@
 #include <map>
 #include <span>
 
+#include "server/lane_report.h"
+
 namespace prism::server {
 
 using nlohmann::json;
@@ -30,11 +32,17 @@ json Describe(const fs::VolumeInfo& volume) {
 }
 
 json Describe(const VmInfo& vm) {
-  return {{"name", vm.name},          {"uid", vm.uid},
-          {"socket", vm.socket_path}, {"lanes", vm.lanes},
-          {"queues", vm.queues},      {"payload_bytes", vm.payload_bytes},
-          {"vectors", vm.vectors},    {"segment_bytes", vm.segment_bytes},
-          {"volumes", vm.volumes}};
+  return {{"name", vm.name},
+          {"uid", vm.uid},
+          {"socket", vm.socket_path},
+          {"lanes", vm.lanes},
+          {"queues", vm.queues},
+          {"payload_bytes", vm.payload_bytes},
+          {"vectors", vm.vectors},
+          {"segment_bytes", vm.segment_bytes},
+          {"volumes", vm.volumes},
+          {"pid", vm.pid},
+          {"process", ProcessName(vm.pid)}};
 }
 
 // The machines by the names of their volumes.

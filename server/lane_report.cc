@@ -3,19 +3,14 @@
 #include <fmt/format.h>
 
 #include <fstream>
-#include <string>
 
 namespace prism::server {
-namespace {
 
-// What the process calls itself; it may be another by now, if it has ended.
 std::string ProcessName(pid_t pid) {
   std::string name;
   if (pid > 0) std::getline(std::ifstream(fmt::format("/proc/{}/comm", pid)), name);
   return name;
 }
-
-}  // namespace
 
 nlohmann::json DescribeLanes(const std::vector<vrpc::LaneInfo>& lanes) {
   nlohmann::json result = nlohmann::json::array();
@@ -30,6 +25,7 @@ nlohmann::json DescribeLanes(const std::vector<vrpc::LaneInfo>& lanes) {
                       {"uid", lane.uid},
                       {"process", ProcessName(lane.pid)},
                       {"connected_sec", lane.connected_sec},
+                      {"queues", lane.queues},
                       {"waiting", lane.waiting},
                       {"sessions", lane.sessions},
                       {"drops", lane.drops},

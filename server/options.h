@@ -13,7 +13,7 @@ struct Options {
   fs::HostOptions host;
   std::string control_path = "/run/prism/control.sock";
   std::string vm_directory;  // of the sockets for machines; empty: "vms" beside the control socket
-  NfsOptions nfs;  // listen empty: no NFS
+  NfsOptions nfs;            // listen empty: no NFS
   std::string log_level = "info";
   unsigned workers = 8;  // threads that serve lanes
 };

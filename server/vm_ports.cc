@@ -217,9 +217,7 @@ Outcome<VmInfo> VmPorts::Attach(const VmRequest& request) {
   } else {
     PRISM_TRY(Save(*vm, volumes));
   }
-  std::map<VolumeId, std::string> names;
-  for (const fs::VolumeInfo& volume : host_.List()) names[volume.id] = volume.name;
-  return Describe(*vm, names);
+  return Describe(*vm, LookAround());
 }
 
 Outcome<void> VmPorts::Save(Vm& vm, std::vector<Vm::Volume> volumes) {
@@ -286,7 +284,15 @@ std::shared_ptr<Vm> VmPorts::Find(const std::string& name) {
   return found == vms_.end() ? nullptr : found->second;
 }
 
-VmInfo VmPorts::Describe(const Vm& vm, const std::map<VolumeId, std::string>& names) const {
+VmPorts::Surroundings VmPorts::LookAround() const {
+  Surroundings surroundings;
+  for (const fs::VolumeInfo& volume : host_.List()) surroundings.volumes[volume.id] = volume.name;
+  for (const vrpc::ConnectionInfo& connection : lanes_.Connections())
+    surroundings.peers[connection.port] = connection.pid;
+  return surroundings;
+}
+
+VmInfo VmPorts::Describe(const Vm& vm, const Surroundings& surroundings) const {
   VmInfo info;
   info.name = vm.name();
   info.uid = vm.uid();
@@ -297,17 +303,18 @@ VmInfo VmPorts::Describe(const Vm& vm, const std::map<VolumeId, std::string>& na
   info.vectors = vm.geometry().vectors();
   info.segment_bytes = vrpc::HeaderFor(vm.geometry()).segment_bytes;
   for (const Vm::Volume& volume : vm.volumes())
-    if (auto name = names.find(volume.id); name != names.end())
+    if (auto name = surroundings.volumes.find(volume.id); name != surroundings.volumes.end())
       info.volumes.push_back(name->second);
+  if (auto peer = surroundings.peers.find(vm.name()); peer != surroundings.peers.end())
+    info.pid = peer->second;
   return info;
 }
 
 std::vector<VmInfo> VmPorts::List() {
-  std::map<VolumeId, std::string> names;
-  for (const fs::VolumeInfo& volume : host_.List()) names[volume.id] = volume.name;
+  const Surroundings surroundings = LookAround();
   std::lock_guard lock(mutex_);
   std::vector<VmInfo> infos;
-  for (const auto& [name, vm] : vms_) infos.push_back(Describe(*vm, names));
+  for (const auto& [name, vm] : vms_) infos.push_back(Describe(*vm, surroundings));
   return infos;
 }
 

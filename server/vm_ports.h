@@ -44,6 +44,7 @@ struct VmInfo {
   uint32_t vectors = 0;        // of its device
   uint64_t segment_bytes = 0;  // of its device's memory
   std::vector<std::string> volumes;
+  pid_t pid = 0;  // of the process that is connected; 0: none
 };
 
 // THREADS: any.
@@ -80,7 +81,13 @@ class VmPorts {
   Outcome<void> DetachVolumes(Vm& vm, const std::vector<std::string>& names);
   Outcome<void> EndSessions(Vm& vm, const std::set<VolumeId>& volumes);
   std::shared_ptr<Vm> Find(const std::string& name);
-  VmInfo Describe(const Vm& vm, const std::map<VolumeId, std::string>& names) const;
+  // What describing takes, got once for all machines.
+  struct Surroundings {
+    std::map<VolumeId, std::string> volumes;  // names
+    std::map<std::string, pid_t> peers;       // by port
+  };
+  Surroundings LookAround() const;
+  VmInfo Describe(const Vm& vm, const Surroundings& surroundings) const;
 
   fs::Host& host_;
   vrpc::Server& lanes_;

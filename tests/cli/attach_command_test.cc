@@ -2,6 +2,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,9 +14,11 @@
 #include <functional>
 #include <thread>
 
+#include "server/fd_message.h"
 #include "tests/cli/live_server.h"
 #include "tools/prism/command.h"
 #include "tools/prism/vm_device.h"
+#include "vrpc/socket_endpoint.h"
 
 namespace prism::tool {
 namespace {
@@ -71,9 +75,10 @@ class Qemu {
     monitor_ = in[1];
   }
   ~Qemu() {
+    ::close(monitor_);
+    if (pid_ <= 0) return;
     ::kill(pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
-    ::close(monitor_);
   }
   Qemu(const Qemu&) = delete;
   Qemu& operator=(const Qemu&) = delete;
@@ -170,6 +175,59 @@ TEST_F(AttachCommandTest, AttachmentsAreInTheStore) {
   EXPECT_EQ(server.Json("vms")["result"][0]["volumes"], json::array());
 }
 
+// As under systemd: descriptors go to the service manager, and come back as LISTEN_FDS.
+TEST_F(AttachCommandTest, AServiceManagerKeepsTheLanes) {
+  const std::string notify = directory_ / "notify";
+  const UniqueFd manager(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  notify.copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(::bind(manager.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  UniqueFd stored;  // what the manager keeps, as sd_notify(3) says
+  const auto receive = [&](std::string_view wanted) {
+    return Eventually([&] {
+      auto message = server::ReceiveFds(manager.get(), 4096, MSG_DONTWAIT);
+      if (!message) return false;
+      if (message->bytes == "FDSTORE=1\nFDNAME=prism.vm-1\nFDPOLL=0" && message->fds.size() == 1)
+        stored = std::move(message->fds[0]);
+      if (message->bytes == "FDSTOREREMOVE=1\nFDNAME=prism.vm-1") stored.Reset();
+      return message->bytes.starts_with(wanted);
+    });
+  };
+
+  ASSERT_LT(::fcntl(9, F_GETFD), 0) << "taken";
+  const std::string environment = "SYSTEMD_EXEC_PID=$$ NOTIFY_SOCKET=" + notify;
+  auto prismd = std::make_unique<LiveServer>(directory_.path(), "", environment);
+  EXPECT_TRUE(receive("READY=1"));
+  ASSERT_EQ(prismd->Prism("create a").exit_code, kExitDone);
+  ASSERT_EQ(prismd->Prism("attach vm-1 --volume a").exit_code, kExitDone);
+  auto channel =
+      vrpc::SocketEndpoint::Connect(directory_ / "vms/vm-1/lane.sock",
+                                    std::chrono::steady_clock::now() + std::chrono::seconds(5));
+  ASSERT_TRUE(channel) << channel.error().message;
+  EXPECT_TRUE(receive("FDSTORE=1"));
+  ASSERT_TRUE(stored);
+  for (int signal : {SIGKILL, SIGTERM}) {
+    prismd->Stop(signal);
+    if (signal == SIGTERM) EXPECT_TRUE(receive("STOPPING=1"));
+    ASSERT_TRUE(stored) << "a stop gave it up";
+    // The shell knows descriptors of one digit only.
+    const UniqueFd inherited(::dup2(stored.get(), 9));
+    prismd.reset();
+    prismd = std::make_unique<LiveServer>(
+        directory_.path(), "",
+        "exec 3<&9 9<&-; LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=prism.vm-1 " + environment);
+    ASSERT_TRUE(receive("READY=1"));
+    EXPECT_EQ(prismd->Json("vms")["result"][0]["pid"], ::getpid()) << prismd->Log();
+    char byte;
+    EXPECT_LT(::recv((*channel)->lifeline(), &byte, 1, MSG_DONTWAIT), 0) << "the channel ended";
+  }
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "control.sock.holder"));
+  ASSERT_EQ(prismd->Prism("detach vm-1").exit_code, kExitDone);
+  EXPECT_TRUE(receive("FDSTOREREMOVE=1"));
+  EXPECT_FALSE(stored);
+}
+
 TEST_F(AttachCommandTest, APathThatIsNoSocketsIsExplained) {
   const std::string deep = directory_ / std::string(80, 'd');
   LiveServer server(directory_.path(), "--vm-directory " + deep);
@@ -198,12 +256,15 @@ TEST_F(AttachCommandTest, AMachineGoesOnWhenTheServerIsKilledOrRestarted) {
     return std::filesystem::exists(directory_ / "control.sock.holder");
   })) << server->Log();
 
+  EXPECT_EQ(server->Json("vms")["result"][0]["pid"], qemu.pid());
+  EXPECT_EQ(server->Json("vms")["result"][0]["process"], "qemu-system-x86");
   for (int signal : {SIGKILL, SIGTERM, SIGKILL}) {
     server->Stop(signal);
     server.reset();
     std::filesystem::remove(directory_ / "log");
     server = std::make_unique<LiveServer>(directory_.path());
     EXPECT_NE(server->Log().find("the lane of vm-1 goes on"), std::string::npos) << server->Log();
+    EXPECT_EQ(server->Json("vms")["result"][0]["pid"], qemu.pid());
   }
   EXPECT_EQ(Read(log).find("hangup"), std::string::npos) << Read(log);
 

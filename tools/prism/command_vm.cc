@@ -100,30 +100,31 @@ Outcome<CommandResult> Detach(const CommonOptions& common, const AttachOptions& 
                                     options.vm, Took(reply)));
 }
 
+// "1234 qemu-system-x86"; "-": nobody.
+std::string Process(const json& peer) {
+  const uint64_t pid = NumberIn(peer, "pid");
+  if (pid == 0) return "-";
+  return fmt::format("{} {}", pid, Printable(TextIn(peer, "process")));
+}
+
 Outcome<CommandResult> Vms(const CommonOptions& common) {
   PRISM_ASSIGN(Reply reply, Ask(common, "vms"));
   Table table({{"VM"},
                {"VOLUMES"},
                {"USER"},
+               {"PROCESS"},
                {"LANES", true},
                {"QUEUES", true},
                {"MEMORY", true},
                {"SOCKET"}});
   for (const json& vm : reply.result) {
     if (!vm.is_object()) continue;
-    const json volumes = vm.value("volumes", json::array());
-    table.Add({Printable(TextIn(vm, "name")), OrDash(Words(volumes)), UserName(NumberIn(vm, "uid")),
-               Count(NumberIn(vm, "lanes")), Count(NumberIn(vm, "queues")),
-               Bytes(NumberIn(vm, "segment_bytes")), Printable(TextIn(vm, "socket"))});
+    table.Add({Printable(TextIn(vm, "name")), OrDash(Words(vm.value("volumes", json::array()))),
+               UserName(NumberIn(vm, "uid")), Process(vm), Count(NumberIn(vm, "lanes")),
+               Count(NumberIn(vm, "queues")), Bytes(NumberIn(vm, "segment_bytes")),
+               Printable(TextIn(vm, "socket"))});
   }
   return ResultOf(reply, table.empty() ? "no machine is attached\n" : table.Format());
-}
-
-// "1234 qemu-system-x86"
-std::string Process(const json& lane) {
-  const uint64_t pid = NumberIn(lane, "pid");
-  if (pid == 0) return "-";
-  return fmt::format("{} {}", pid, Printable(TextIn(lane, "process")));
 }
 
 std::string State(const json& lane) {
