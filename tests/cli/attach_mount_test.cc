@@ -55,6 +55,9 @@ TEST_F(AttachMountTest, OnlyWhatIsAttachedIsMounted) {
   EXPECT_NE(table.find("box"), std::string::npos) << table;
 
   EXPECT_EQ(server.Prism("umount " + at_).exit_code, kExitDone);
+  // Whatever it is called by now, and whoever has its name.
+  ASSERT_EQ(server.Prism("rename a z").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("rename secret a").exit_code, kExitDone);
   mounted = Mount("a");
   ASSERT_EQ(mounted.exit_code, kExitDone) << mounted.output;
   EXPECT_EQ(Shell("cat " + at_ + "/f").output, "hello\n");
