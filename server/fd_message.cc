@@ -47,6 +47,7 @@ Outcome<FdMessage> ReceiveFds(int socket_fd, size_t bytes_max, int flags) {
     got = ::recvmsg(socket_fd, &message, flags | MSG_CMSG_CLOEXEC);
   } while (got < 0 && errno == EINTR);
   if (got < 0 && errno == EAGAIN) return Explain(Err::kAgain, "nothing came in time");
+  if (got < 0 && errno == ECONNRESET) return Explain(Err::kDisconnected, "the peer has gone");
   if (got < 0) return ExplainErrno(errno, "cannot receive");
   // All of them are owned before anything is judged, so that none is lost.
   for (cmsghdr* part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part)) {

@@ -135,7 +135,7 @@ std::vector<FdStore::Entry> HolderFdStore::TakeAll() {
   std::vector<std::string> bad;
   for (std::string name;;) {
     Outcome<FdMessage> next = Ask(connection->get(), kHolderNext, name);
-    if (!next && next.error().code != Err::kNoEntry)
+    if (!next && next.error().code != Err::kNoEntry && next.error().code != Err::kDisconnected)
       spdlog::warn("the holder does not hand out what it has: {}", next.error().message);
     if (!next || next->bytes <= name || next->fds.size() != 1) break;
     name = next->bytes;

@@ -224,6 +224,22 @@ TEST_F(HolderTest, EntriesAreReplacedRemovedAndForgottenWithTheirPeers) {
   EXPECT_EQ(Names(), "vm-b ");
 }
 
+// A holder that is about to end takes nothing with it that was stored meanwhile.
+TEST_F(HolderTest, StoringWhileItEndsSucceeds) {
+  for (int i = 0; i < 60; ++i) {
+    Channel first("first"), second("second");
+    ASSERT_TRUE(store_->Put("vm", "1", first.fds()));
+    first.peer.Reset();
+    if (i % 2) store_->Remove("vm");
+    if (i % 3) std::this_thread::sleep_for(std::chrono::microseconds(i * 20));
+    Outcome<void> put = store_->Put("vm", "2", second.fds());
+    ASSERT_TRUE(put) << put.error().message;
+    std::vector<FdStore::Entry> entries = store_->TakeAll();
+    ASSERT_EQ(entries.size(), 1u);
+    EXPECT_EQ(entries[0].content.note, "2");
+  }
+}
+
 TEST_F(HolderTest, ItGoesWithItsDirectory) {
   const Channel channel("x");
   ASSERT_TRUE(store_->Put("vm", "", channel.fds()));
