@@ -90,6 +90,7 @@ Outcome<void> VmPorts::Restore() {
         vms_[(*vm)->name()] = *vm;
       }
       opened = OpenPort(*vm);
+      if (!opened) closed_.insert((*vm)->name());
     }
     if (!vm || !opened)
       spdlog::error("a machine that is attached has no lane: {}",
@@ -215,6 +216,8 @@ Outcome<VmInfo> VmPorts::Attach(const VmRequest& request) {
       return tl::unexpected(opened.error());
     }
   } else {
+    if (closed_.contains(vm->name())) PRISM_TRY(OpenPort(vm));
+    closed_.erase(vm->name());
     PRISM_TRY(Save(*vm, volumes));
   }
   return Describe(*vm, LookAround());
@@ -237,6 +240,7 @@ Outcome<void> VmPorts::Detach(const std::string& name, const std::vector<std::st
   for (const Vm::Volume& volume : vm->volumes()) ids.insert(volume.id);
   vm->set_volumes({});
   ClosePort(*vm);
+  closed_.erase(name);
   {
     std::lock_guard lock(mutex_);
     vms_.erase(name);

@@ -95,7 +95,8 @@ class VmPorts {
   const std::string directory_;
   std::unique_ptr<Keeper> keeper_;
 
-  std::mutex change_mutex_;  // one change at a time; before mutex_
+  std::mutex change_mutex_;       // one change at a time; before mutex_
+  std::set<std::string> closed_;  // guarded by change_mutex_: whose port could not be opened
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Vm>, std::less<>> vms_;  // guarded by mutex_
 };

@@ -443,11 +443,24 @@ TEST_F(VmPortsTest, WhatAUserPutsIntoHisDirectoryHarmsNobody) {
   StopServer();
   StartServer();
   EXPECT_EQ(ports_->List().size(), 1u);
+  EXPECT_FALSE(ports_->Attach({.vm = "vm", .volumes = {"b"}}));
   EXPECT_TRUE(ports_->Detach("vm", {}));
   EXPECT_TRUE(std::filesystem::exists(vm.socket_path)) << "not ours to remove";
   // The place of the machine's directory is not the user's to change.
   EXPECT_NE(AsUser(kNobody, [&] { return ::rename((vms_ + "/vm").c_str(), "/tmp/x") != 0; }), 0);
   EXPECT_TRUE(untouched());
+}
+
+TEST_F(VmPortsTest, AttachingAgainOpensAPortThatCouldNotBe) {
+  const VmInfo vm = Attach({.vm = "vm", .volumes = {"a"}});
+  StopServer();
+  ASSERT_TRUE(std::filesystem::create_directory(vm.socket_path));
+  StartServer();
+  EXPECT_FALSE(Connect(vm.socket_path, "a"));
+  EXPECT_FALSE(ports_->Attach({.vm = "vm", .volumes = {"a"}})) << "it still cannot";
+  ASSERT_TRUE(std::filesystem::remove(vm.socket_path));
+  Attach({.vm = "vm", .volumes = {"a"}});
+  EXPECT_TRUE(Connect(vm.socket_path, "a"));
 }
 
 }  // namespace
