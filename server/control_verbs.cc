@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <map>
 #include <span>
+
+#include "server/lane_report.h"
 
 namespace prism::server {
 
@@ -28,6 +31,29 @@ json Describe(const fs::VolumeInfo& volume) {
           {"attached", volume.attached}};
 }
 
+json Describe(const VmInfo& vm) {
+  return {{"name", vm.name},
+          {"uid", vm.uid},
+          {"socket", vm.socket_path},
+          {"lanes", vm.lanes},
+          {"queues", vm.queues},
+          {"payload_bytes", vm.payload_bytes},
+          {"vectors", vm.vectors},
+          {"segment_bytes", vm.segment_bytes},
+          {"volumes", vm.volumes},
+          {"pid", vm.pid},
+          {"process", ProcessName(vm.pid)}};
+}
+
+// The machines by the names of their volumes.
+std::map<std::string, std::vector<std::string>> VmsByVolume(const ControlContext& context) {
+  std::map<std::string, std::vector<std::string>> vms;
+  if (!context.vms) return vms;
+  for (const VmInfo& vm : context.vms->List())
+    for (const std::string& volume : vm.volumes) vms[volume].push_back(vm.name);
+  return vms;
+}
+
 // How NFS clients find the volume; null: they cannot.
 json DescribeNfs(const ControlContext& context, const std::string& name) {
   if (!context.exports || !context.nfs_address) return nullptr;
@@ -44,6 +70,16 @@ std::string Text(const json& request, const char* field) {
   return request.at(field).get<std::string>();
 }
 
+std::vector<std::string> Texts(const json& request, const char* field) {
+  if (!request.contains(field)) return {};
+  return request.at(field).get<std::vector<std::string>>();
+}
+
+std::optional<uint32_t> Number(const json& request, const char* field) {
+  if (!request.contains(field)) return std::nullopt;
+  return request.at(field).get<uint32_t>();
+}
+
 bool Flag(const json& request, const char* field) {
   return request.contains(field) && request.at(field).get<bool>();
 }
@@ -54,7 +90,7 @@ bool Flag(const json& request, const char* field) {
 struct ControlVerbs {
   using Handler = Outcome<json> (*)(ControlSession&, const json&);
 
-  enum class Type { kText, kTexts, kFlag };
+  enum class Type { kText, kTexts, kFlag, kNumber };
   struct Field {
     const char* name = nullptr;
     Type type = Type::kText;
@@ -62,7 +98,7 @@ struct ControlVerbs {
   };
   struct Verb {
     std::string_view name;
-    std::array<Field, 2> fields;
+    std::array<Field, 6> fields;
     Handler handler;
   };
 
@@ -91,25 +127,29 @@ struct ControlVerbs {
   }
 
   static Outcome<json> Clone(ControlSession& session, const json& request) {
-    PRISM_ASSIGN(
-        std::vector<fs::VolumeInfo> clones,
-        session.context_.host.Clone(Text(request, "source"),
-                                    request.at("targets").get<std::vector<std::string>>()));
+    PRISM_ASSIGN(std::vector<fs::VolumeInfo> clones,
+                 session.context_.host.Clone(Text(request, "source"), Texts(request, "targets")));
     json result = json::array();
     for (const fs::VolumeInfo& clone : clones) result.push_back(Describe(clone));
     return result;
   }
 
   static Outcome<json> List(ControlSession& session, const json&) {
+    const auto vms = VmsByVolume(session.context_);
     json result = json::array();
-    for (const fs::VolumeInfo& volume : session.context_.host.List())
+    for (const fs::VolumeInfo& volume : session.context_.host.List()) {
       result.push_back(Describe(volume));
+      if (auto found = vms.find(volume.name); found != vms.end())
+        result.back()["vms"] = found->second;
+    }
     return result;
   }
 
   static Outcome<json> Show(ControlSession& session, const json& request) {
     PRISM_ASSIGN(fs::VolumeInfo volume, session.context_.host.Show(Text(request, "name")));
     json result = Describe(volume);
+    const auto vms = VmsByVolume(session.context_);
+    if (auto found = vms.find(volume.name); found != vms.end()) result["vms"] = found->second;
     if (auto nfs = DescribeNfs(session.context_, volume.name); !nfs.is_null()) result["nfs"] = nfs;
     if (Flag(request, "exclusive")) {
       PRISM_ASSIGN(fs::ExclusiveUsage usage, session.context_.host.Exclusive(volume.name));
@@ -129,7 +169,7 @@ struct ControlVerbs {
   }
 
   static Outcome<json> Destroy(ControlSession& session, const json& request) {
-    const auto names = request.at("names").get<std::vector<std::string>>();
+    const std::vector<std::string> names = Texts(request, "names");
     PRISM_TRY(session.context_.host.Destroy(names));
     return json{{"destroyed", names.size()}};
   }
@@ -159,6 +199,37 @@ struct ControlVerbs {
     return session.context_.describe_lanes ? session.context_.describe_lanes() : json::array();
   }
 
+  static Outcome<VmPorts*> Vms(ControlSession& session) {
+    if (!session.context_.vms)
+      return Explain(Err::kNotSupported, "this server attaches no machines");
+    return session.context_.vms;
+  }
+
+  static Outcome<json> Attach(ControlSession& session, const json& request) {
+    PRISM_ASSIGN(VmPorts* const vms, Vms(session));
+    PRISM_ASSIGN(const VmInfo vm, vms->Attach({.vm = Text(request, "vm"),
+                                               .volumes = Texts(request, "volumes"),
+                                               .uid = Number(request, "uid"),
+                                               .lanes = Number(request, "lanes"),
+                                               .queues = Number(request, "queues"),
+                                               .payload_bytes = Number(request, "payload_bytes")}));
+    return Describe(vm);
+  }
+
+  static Outcome<json> Detach(ControlSession& session, const json& request) {
+    PRISM_ASSIGN(VmPorts* const vms, Vms(session));
+    const std::string vm = Text(request, "vm");
+    PRISM_TRY(vms->Detach(vm, Texts(request, "volumes")));
+    return json{{"vm", vm}};
+  }
+
+  static Outcome<json> ListVms(ControlSession& session, const json&) {
+    json result = json::array();
+    if (session.context_.vms)
+      for (const VmInfo& vm : session.context_.vms->List()) result.push_back(Describe(vm));
+    return result;
+  }
+
   static Outcome<void> Check(const Verb& verb, const json& request);
   static std::span<const Verb> All();
 };
@@ -177,6 +248,16 @@ std::span<const ControlVerbs::Verb> ControlVerbs::All() {
       Verb{"rename", {{{"from"}, {"to"}}}, Rename},
       Verb{"stat", {}, Stat},
       Verb{"lanes", {}, Lanes},
+      Verb{"attach",
+           {{{"vm"},
+             {"volumes", Type::kTexts},
+             {"uid", Type::kNumber, false},
+             {"lanes", Type::kNumber, false},
+             {"queues", Type::kNumber, false},
+             {"payload_bytes", Type::kNumber, false}}},
+           Attach},
+      Verb{"detach", {{{"vm"}, {"volumes", Type::kTexts, false}}}, Detach},
+      Verb{"vms", {}, ListVms},
   };
   return kVerbs;
 }
@@ -199,6 +280,10 @@ Outcome<void> ControlVerbs::Check(const Verb& verb, const json& request) {
                      kControlStringMax);
     if (field.type == Type::kFlag && !found->is_boolean())
       return Explain(Err::kInvalid, "\"{}\" must be true or false", field.name);
+    if (field.type == Type::kNumber &&
+        (!found->is_number_unsigned() || found->get<uint64_t>() > UINT32_MAX))
+      return Explain(Err::kInvalid, "\"{}\" must be a whole number from 0 to {}", field.name,
+                     UINT32_MAX);
     if (field.type == Type::kTexts &&
         (!found->is_array() || found->empty() || found->size() > kControlNamesMax ||
          !std::all_of(found->begin(), found->end(), is_text)))

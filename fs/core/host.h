@@ -85,11 +85,13 @@ class Host {
   // A FileSystem for one client; see HOLDS in the contract. importing: the one that fills an
   // import.
   virtual Outcome<std::shared_ptr<FileSystem>> Attach(std::string_view name, bool importing) = 0;
+  // The same for who was given a volume, not a name: it may have been renamed. Imports are kBusy.
+  virtual Outcome<std::shared_ptr<FileSystem>> Attach(VolumeId id) = 0;
 
   // The same for a client that had one when the server was stopped or killed, and has kept what it
   // knows of it: it holds every unlinked file that was left then, as if it had never been away. For
   // HostOptions::resume_grace_ms after the start; later they are gone.
-  virtual Outcome<std::shared_ptr<FileSystem>> Resume(std::string_view name) = 0;
+  virtual Outcome<std::shared_ptr<FileSystem>> Resume(VolumeId id) = 0;
   // The server stops, and the clients will resume: what they alone hold is not freed any more when
   // their FileSystem objects go.
   virtual void KeepOrphans() = 0;

@@ -212,10 +212,20 @@ Outcome<std::shared_ptr<FileSystem>> HostImpl::Attach(std::string_view name, boo
   return CoreOf(entry.volume)->Attach();
 }
 
-Outcome<std::shared_ptr<FileSystem>> HostImpl::Resume(std::string_view name) {
-  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(name));
+Outcome<clone::CatalogEntry> HostImpl::FindReady(VolumeId id) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(id));
   if (entry.row.importing)
-    return Explain(Err::kBusy, "volume \"{}\" is still being imported", name);
+    return Explain(Err::kBusy, "volume \"{}\" is still being imported", entry.row.name);
+  return entry;
+}
+
+Outcome<std::shared_ptr<FileSystem>> HostImpl::Attach(VolumeId id) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, FindReady(id));
+  return CoreOf(entry.volume)->Attach();
+}
+
+Outcome<std::shared_ptr<FileSystem>> HostImpl::Resume(VolumeId id) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, FindReady(id));
   Result<std::shared_ptr<FileSystem>> client = CoreOf(entry.volume)->Resume();
   if (!client) return Failed(client.error(), "looking for unlinked files");
   return *client;
@@ -226,9 +236,7 @@ void HostImpl::KeepOrphans() {
 }
 
 Outcome<std::shared_ptr<FileSystem>> HostImpl::AttachNetwork(VolumeId id) {
-  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(id));
-  if (entry.row.importing)
-    return Explain(Err::kBusy, "volume \"{}\" is still being imported", entry.row.name);
+  PRISM_ASSIGN(clone::CatalogEntry entry, FindReady(id));
   return CoreOf(entry.volume)->Attach({.holds_orphans = false});
 }
 

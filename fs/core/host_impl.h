@@ -32,7 +32,8 @@ class HostImpl : public Host {
   Outcome<ExclusiveUsage> Exclusive(std::string_view name) override;
   StoreStats Stats() override;
   Outcome<std::shared_ptr<FileSystem>> Attach(std::string_view name, bool importing) override;
-  Outcome<std::shared_ptr<FileSystem>> Resume(std::string_view name) override;
+  Outcome<std::shared_ptr<FileSystem>> Attach(VolumeId id) override;
+  Outcome<std::shared_ptr<FileSystem>> Resume(VolumeId id) override;
   void KeepOrphans() override;
   Outcome<std::shared_ptr<FileSystem>> AttachNetwork(VolumeId id) override;
   uint64_t Mark() override;
@@ -48,6 +49,7 @@ class HostImpl : public Host {
 
  private:
   std::shared_ptr<VolumeCore> CoreOf(const std::shared_ptr<clone::Volume>& volume);
+  Outcome<clone::CatalogEntry> FindReady(VolumeId id);  // kBusy: an import
   std::shared_ptr<VolumeCore> OpenCoreOf(VolumeId id);  // null: nobody works with it
   std::vector<std::pair<VolumeId, std::shared_ptr<VolumeCore>>> Cores();
   VolumeInfo InfoOf(const clone::CatalogEntry& entry);

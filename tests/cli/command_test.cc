@@ -48,7 +48,7 @@ TEST_F(CommandTest, ALifeOfVolumes) {
   EXPECT_TRUE(Has(server.Prism("list").output, "web"));
   EXPECT_TRUE(Has(server.Prism("stat").output, "unique"));
   EXPECT_EQ(server.Json("stat")["result"]["volumes"], 2);
-  EXPECT_EQ(server.Prism("lanes").output, "nobody is attached\n");
+  EXPECT_EQ(server.Prism("lanes").output, "no lane is in use\n");
 }
 
 TEST_F(CommandTest, ExitCodesAndMessages) {

@@ -151,6 +151,10 @@ Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::Attach(std::string_view name
 }
 
 Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::AttachNetwork(VolumeId id) {
+  return Attach(id);
+}
+
+Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::Attach(VolumeId id) {
   for (const fs::VolumeInfo& volume : List())
     if (volume.id == id) return Attach(volume.name, false);
   return Explain(Err::kNoEntry, "there is no volume {}", id);

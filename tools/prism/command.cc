@@ -73,6 +73,7 @@ int RunCommandLine(int argc, const char* const* argv) {
   Command command;
   AddVolumeVerbs(app, common, command);
   AddTransferVerbs(app, common, command);
+  AddVmVerbs(app, common, command);
   AddMountVerbs(app, common, command);
   try {
     app.parse(argc, argv);

@@ -49,6 +49,7 @@ using Command = std::function<Outcome<CommandResult>()>;
 // Each adds its verbs; the callback of the one that is used sets `chosen`.
 void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddTransferVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
+void AddVmVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddMountVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 
 // Runs the command line; returns the exit code.

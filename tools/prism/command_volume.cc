@@ -4,36 +4,13 @@
 #include <algorithm>
 #include <memory>
 
-#include "tools/prism/command.h"
-#include "tools/prism/control_client.h"
+#include "tools/prism/ask.h"
 #include "tools/prism/format.h"
 
 namespace prism::tool {
 namespace {
 
 using nlohmann::json;
-
-// One exchange on a connection of its own.
-Outcome<Reply> Ask(const CommonOptions& common, std::string_view verb,
-                   json request = json::object()) {
-  PRISM_ASSIGN(ControlClient client, ControlClient::Connect(common.control_path));
-  return client.Call(verb, std::move(request));
-}
-
-CommandResult ResultOf(const Reply& reply, std::string text) {
-  CommandResult result;
-  result.json = {{"ok", true},
-                 {"result", reply.result},
-                 {"server_us", reply.server_us},
-                 {"took_us", reply.took_us}};
-  result.text = std::move(text);
-  return result;
-}
-
-std::string Took(const Reply& reply) {
-  return fmt::format("in {} (in the server: {})", Seconds(reply.took_us / 1e6),
-                     Seconds(reply.server_us / 1e6));
-}
 
 Outcome<CommandResult> Ping(const CommonOptions& common) {
   PRISM_ASSIGN(Reply reply, Ask(common, "ping"));
@@ -65,9 +42,19 @@ Outcome<CommandResult> Rename(const CommonOptions& common, const std::string& fr
   return ResultOf(reply, fmt::format("renamed {} to {} {}\n", from, to, Took(reply)));
 }
 
+// The machines that are attached to a volume; "-": none.
+std::string VmsOf(const json& volume) {
+  std::string vms;
+  for (const json& vm : volume.value("vms", json::array()))
+    if (vm.is_string())
+      vms += (vms.empty() ? "" : " ") + Printable(vm.get_ref<const std::string&>());
+  return vms.empty() ? "-" : vms;
+}
+
 Outcome<CommandResult> List(const CommonOptions& common) {
   PRISM_ASSIGN(Reply reply, Ask(common, "list"));
-  Table table({{"NAME"}, {"FROM"}, {"FILES", true}, {"SIZE", true}, {"USERS", true}, {"CREATED"}});
+  Table table(
+      {{"NAME"}, {"FROM"}, {"FILES", true}, {"SIZE", true}, {"USERS", true}, {"CREATED"}, {"VMS"}});
   for (const json& volume : reply.result) {
     if (!volume.is_object()) continue;
     std::string name = Printable(TextIn(volume, "name"));
@@ -75,7 +62,7 @@ Outcome<CommandResult> List(const CommonOptions& common) {
     const std::string parent = Printable(TextIn(volume, "parent"));
     table.Add({std::move(name), parent.empty() ? "-" : parent, Count(NumberIn(volume, "inodes")),
                Bytes(NumberIn(volume, "logical_bytes")), Count(NumberIn(volume, "attached")),
-               LocalTime(static_cast<int64_t>(NumberIn(volume, "created_sec")))});
+               LocalTime(static_cast<int64_t>(NumberIn(volume, "created_sec"))), VmsOf(volume)});
   }
   return ResultOf(reply, table.empty() ? "no volumes: import or create one\n" : table.Format());
 }
@@ -123,6 +110,7 @@ Outcome<CommandResult> Show(const CommonOptions& common, const std::string& name
   table.Add({"created", LocalTime(static_cast<int64_t>(NumberIn(volume, "created_sec")))});
   table.Add({"state", FlagIn(volume, "importing") ? "importing" : "ready"});
   table.Add({"users", Count(NumberIn(volume, "attached"))});
+  table.Add({"machines", VmsOf(volume)});
   table.Add({"files", Count(NumberIn(volume, "inodes"))});
   table.Add({"size", Bytes(NumberIn(volume, "logical_bytes"))});
   table.Add({"held alone",
@@ -168,27 +156,6 @@ Outcome<CommandResult> Stat(const CommonOptions& common) {
   table.Add({"checkpoints since start", Count(NumberIn(stats, "checkpoints"))});
   table.Add({"free in the store", Bytes(NumberIn(stats, "free_bytes"))});
   return ResultOf(reply, table.Format());
-}
-
-Outcome<CommandResult> Lanes(const CommonOptions& common) {
-  PRISM_ASSIGN(Reply reply, Ask(common, "lanes"));
-  Table table({{"LANE", true},
-               {"VOLUME"},
-               {"PID", true},
-               {"CALLS", true},
-               {"ERRORS", true},
-               {"READ", true},
-               {"WRITTEN", true},
-               {"SINCE"}});
-  for (const json& lane : reply.result) {
-    if (!lane.is_object()) continue;
-    table.Add({std::to_string(NumberIn(lane, "id")), Printable(TextIn(lane, "volume")),
-               std::to_string(NumberIn(lane, "pid")), Count(NumberIn(lane, "calls")),
-               Count(NumberIn(lane, "errors")), Bytes(NumberIn(lane, "read_bytes")),
-               Bytes(NumberIn(lane, "written_bytes")),
-               LocalTime(static_cast<int64_t>(NumberIn(lane, "connected_sec")))});
-  }
-  return ResultOf(reply, table.empty() ? "nobody is attached\n" : table.Format());
 }
 
 }  // namespace
@@ -240,8 +207,6 @@ void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen)
   rename->add_option("TO", names->second)->required();
   add("stat", "the whole store: logical, deduplicated and compressed bytes",
       [](auto& common, Names&) { return Stat(common); });
-  add("lanes", "who is attached to which volume",
-      [](auto& common, Names&) { return Lanes(common); });
   add("ping", "whether the server answers", [](auto& common, Names&) { return Ping(common); });
 }
 
