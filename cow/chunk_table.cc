@@ -1,7 +1,6 @@
 #include "cow/chunk_table.h"
 
 #include <spdlog/spdlog.h>
-#include <xxhash.h>
 
 #include <shared_mutex>
 
@@ -11,8 +10,6 @@
 
 namespace prism::cow {
 namespace {
-
-uint64_t ChecksumOf(std::string_view bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
 
 std::string_view ViewOf(std::span<const std::byte> data) {
   return {reinterpret_cast<const char*>(data.data()), data.size()};
@@ -77,7 +74,7 @@ Result<ChunkPin> ChunkTable::Store(const ContentHash& hash, std::span<const std:
   row.hash = hash;
   row.raw_bytes = static_cast<uint32_t>(data.size());
   row.codec = compressed.empty() ? Codec::kNone : options_.codec;
-  row.checksum = ChecksumOf(stored);
+  row.checksums = ChecksumsOf(stored);
   PRISM_ASSIGN(row.extent, segments_.Write(stored));
 
   std::shared_lock gate(gate_);
@@ -143,67 +140,6 @@ Result<ChunkRow> ChunkTable::RowOf(ChunkId id) {
     }
   }
   return RowOnDisk(id);
-}
-
-Result<ChunkPlace> ChunkTable::PlaceOf(ChunkId id) {
-  if (auto place = places_.Find(id)) return *place;
-  {
-    std::lock_guard lock(mutex_);
-    for (const Generation* generation : {&fresh_, &frozen_}) {
-      auto it = generation->rows.find(id);
-      if (it != generation->rows.end()) return ChunkPlace(it->second);
-    }
-  }
-  PRISM_TRY(LoadPlaces(PlaceCache::FirstOf(id)));
-  if (auto place = places_.Find(id)) return *place;
-  // Its group has gone already, or its row is damaged, which is then said.
-  PRISM_ASSIGN(ChunkRow row, RowOnDisk(id));
-  return ChunkPlace(row);
-}
-
-Status ChunkTable::LoadPlaces(ChunkId first) {
-  PlaceCache::Places places;
-  PRISM_TRY(kv_.ScanFrom(Table::kChunk, IdKey(first), [&](std::string_view key, auto value) {
-    const ChunkId id = IdFromKey(key);
-    if (id - first >= PlaceCache::kGroupChunks) return false;
-    if (auto row = ChunkRow::Decode(value)) places[id - first] = ChunkPlace(*row);
-    return true;
-  }));
-  places_.Insert(first, places);
-  return {};
-}
-
-Status ChunkTable::Read(ChunkId id, uint32_t offset, std::span<std::byte> out) {
-  ChunkCache::Bytes bytes = cache_.Find(id);
-  if (bytes == nullptr) {
-    PRISM_ASSIGN(bytes, ReadWhole(id));
-    cache_.Insert(id, bytes);
-  }
-  size_t available = bytes->size() > offset ? bytes->size() - offset : 0;
-  size_t length = std::min(available, out.size());
-  if (length > 0) std::memcpy(out.data(), bytes->data() + offset, length);
-  if (length < out.size()) std::memset(out.data() + length, 0, out.size() - length);
-  return {};
-}
-
-Result<ChunkCache::Bytes> ChunkTable::ReadWhole(ChunkId id) {
-  PRISM_ASSIGN(ChunkPlace place, PlaceOf(id));
-  // Compressed bytes are needed only here; uncompressed ones are what the cache keeps.
-  thread_local const auto scratch = std::make_unique<std::byte[]>(kBlockSize);
-  const bool compressed = place.codec != Codec::kNone;
-  auto raw = std::make_shared<ChunkBytes>(place.raw_bytes);
-  std::span<std::byte> stored(compressed ? scratch.get() : raw->span().data(),
-                              place.extent.length_bytes);
-  if (!compressed && stored.size() != raw->size()) return Fail(Err::kCorrupt);
-  Status read = segments_.Read(place.extent, stored);
-  if (read && ChecksumOf(ViewOf(stored)) != place.checksum) read = Fail(Err::kCorrupt);
-  if (read && compressed) read = Decompress(place.codec, ViewOf(stored), raw->span());
-  if (!read) {
-    spdlog::error("chunk {} does not verify: {} bytes at unit {} of segment {}", id,
-                  place.extent.length_bytes, place.extent.unit, place.extent.segment);
-    return Fail(read.error());
-  }
-  return ChunkCache::Bytes(std::move(raw));
 }
 
 Result<uint64_t> ChunkTable::ExclusiveBytes(

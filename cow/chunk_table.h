@@ -19,6 +19,7 @@
 #include "cow/journal.h"
 #include "cow/kv.h"
 #include "cow/place_cache.h"
+#include "cow/recent_chunks.h"
 #include "cow/segment_store.h"
 #include "cow/tree.h"
 #include "cow/volume_map.h"
@@ -45,7 +46,7 @@ class ChunkTable : public ChunkStore, public ChunkReferences, public ChunkPin::O
 
   // ChunkStore. REQUIRES: the caller does not hold the gate.
   Result<ChunkPin> Put(std::span<const std::byte> data) override;
-  Status Read(ChunkId id, uint32_t offset, std::span<std::byte> out) override;
+  Status ReadAll(std::span<const ChunkRead> reads) override;
   uint64_t FreeBytes() override { return segments_.FreeBytes(); }
 
   // ChunkReferences. REQUIRES: the gate is held.
@@ -87,9 +88,12 @@ class ChunkTable : public ChunkStore, public ChunkReferences, public ChunkPin::O
   Result<ChunkPin> Store(const ContentHash& hash, std::span<const std::byte> data);
   Result<ChunkRow> RowOf(ChunkId id);
   Result<ChunkRow> RowOnDisk(ChunkId id);
+  // chunk_table_read.cc
+  struct Fetch;
   Result<ChunkPlace> PlaceOf(ChunkId id);
   Status LoadPlaces(ChunkId first);
-  Result<ChunkCache::Bytes> ReadWhole(ChunkId id);
+  Status FetchAll(std::vector<Fetch>& fetches);
+  Status Finish(const Fetch& fetch);
   void Register(ChunkId id, const ChunkRow& row);
   Status WriteOne(ChunkId id, int64_t delta, KvBatch& batch);
   void UpdatePending();
@@ -101,6 +105,7 @@ class ChunkTable : public ChunkStore, public ChunkReferences, public ChunkPin::O
   const ChunkTableOptions options_;
   ChunkCache cache_;
   PlaceCache places_;
+  RecentChunks recent_;
 
   mutable std::mutex mutex_;  // guards all below but the atomics
   Generation fresh_;

@@ -3,10 +3,13 @@
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 namespace prism::cow {
 namespace {
@@ -42,13 +45,28 @@ Status File::WriteAt(uint64_t offset, std::string_view bytes) {
 }
 
 Status File::ReadAt(uint64_t offset, std::span<std::byte> out) {
-  while (!out.empty()) {
-    ssize_t length = ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
+  const std::span<std::byte> parts[] = {out};
+  return ReadAt(offset, parts);
+}
+
+Status File::ReadAt(uint64_t offset, std::span<const std::span<std::byte>> parts) {
+  std::vector<iovec> left;
+  for (std::span<std::byte> part : parts)
+    if (!part.empty()) left.push_back({part.data(), part.size()});
+  for (size_t first = 0; first < left.size();) {
+    ssize_t length = ::preadv(descriptor_, &left[first], static_cast<int>(left.size() - first),
+                              static_cast<off_t>(offset));
     if (length < 0 && errno == EINTR) continue;
     if (length < 0) return Failed(path_, "read", errno);
     if (length == 0) return Fail(Err::kCorrupt);
-    out = out.subspan(static_cast<size_t>(length));
     offset += static_cast<uint64_t>(length);
+    for (auto got = static_cast<size_t>(length); got > 0;) {
+      const size_t taken = std::min(got, left[first].iov_len);
+      left[first].iov_base = static_cast<std::byte*>(left[first].iov_base) + taken;
+      left[first].iov_len -= taken;
+      got -= taken;
+      if (left[first].iov_len == 0) ++first;
+    }
   }
   return {};
 }

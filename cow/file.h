@@ -29,6 +29,8 @@ class File {
   Status WriteAt(uint64_t offset, std::string_view bytes);
   // Exactly out.size() bytes; a file that ends before is kCorrupt.
   Status ReadAt(uint64_t offset, std::span<std::byte> out);
+  // The same into several places, one after another.
+  Status ReadAt(uint64_t offset, std::span<const std::span<std::byte>> parts);
   Status SyncData();
   Result<uint64_t> Size() const;
   bool is_open() const { return descriptor_ >= 0; }

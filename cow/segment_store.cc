@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -22,6 +23,19 @@ namespace {
 constexpr uint64_t kReserveBytes = uint64_t{256} << 20;
 constexpr int64_t kFreeCheckInterval_ms = 200;
 constexpr uint32_t kUnitsPerBlock = 4096 / SegmentStore::kUnitBytes;  // of the file system
+
+constexpr size_t kRunMax = 64;  // reads with one system call
+constexpr uint64_t kGapMax = 4096;
+
+uint64_t OffsetOf(const SegmentRead& read) {
+  return uint64_t{read.extent.unit} * SegmentStore::kUnitBytes + read.offset;
+}
+
+bool IsNext(const SegmentRead& before, const SegmentRead& after) {
+  const uint64_t end = OffsetOf(before) + before.out.size();
+  return before.extent.segment == after.extent.segment && OffsetOf(after) >= end &&
+         OffsetOf(after) - end <= kGapMax;
+}
 
 int64_t NowMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -164,14 +178,35 @@ Result<std::shared_ptr<File>> SegmentStore::FileOf(uint32_t segment) {
   return shared;
 }
 
-Status SegmentStore::Read(const Extent& extent, std::span<std::byte> out) {
-  PRISM_CHECK(out.size() == extent.length_bytes);
+Status SegmentStore::Read(std::span<SegmentRead> reads) {
+  std::sort(reads.begin(), reads.end(), [](const SegmentRead& a, const SegmentRead& b) {
+    return std::pair(a.extent.segment, OffsetOf(a)) < std::pair(b.extent.segment, OffsetOf(b));
+  });
+  for (size_t first = 0; first < reads.size();) {
+    size_t end = first + 1;
+    while (end < reads.size() && end - first < kRunMax && IsNext(reads[end - 1], reads[end])) ++end;
+    PRISM_TRY(ReadRun(reads.subspan(first, end - first)));
+    first = end;
+  }
+  return {};
+}
+
+Status SegmentStore::ReadRun(std::span<const SegmentRead> run) {
   std::shared_ptr<File> file;
   {
     std::lock_guard lock(mutex_);
-    PRISM_ASSIGN(file, FileOf(extent.segment));
+    PRISM_ASSIGN(file, FileOf(run.front().extent.segment));
   }
-  return file->ReadAt(uint64_t{extent.unit} * kUnitBytes, out);
+  std::array<std::byte, kGapMax> gap;  // what lies between two extents, wanted by nobody
+  std::vector<std::span<std::byte>> parts;
+  uint64_t at = OffsetOf(run.front());
+  for (const SegmentRead& read : run) {
+    PRISM_CHECK(read.offset + read.out.size() <= read.extent.length_bytes);
+    if (OffsetOf(read) > at) parts.push_back(std::span(gap).first(OffsetOf(read) - at));
+    parts.push_back(read.out);
+    at = OffsetOf(read) + read.out.size();
+  }
+  return file->ReadAt(OffsetOf(run.front()), parts);
 }
 
 void SegmentStore::Free(std::vector<Extent> extents) {

@@ -29,6 +29,13 @@ struct Extent {          // of a segment
   uint32_t length_bytes = 0;
 };
 
+// A part of what is at an extent: out.size() bytes from `offset` on.
+struct SegmentRead {
+  Extent extent;
+  uint32_t offset = 0;
+  std::span<std::byte> out;
+};
+
 // THREADS: all methods from any thread.
 class SegmentStore {
  public:
@@ -46,7 +53,8 @@ class SegmentStore {
   // Allocates and writes; on disk after the next Sync. kNoSpace: the file system is full (what
   // FreeBytes() keeps back is for the journal and the checkpoint).
   Result<Extent> Write(std::string_view bytes);
-  Status Read(const Extent& extent, std::span<std::byte> out);  // extent.length_bytes
+  // Neighbours are read together. Sorts `reads`.
+  Status Read(std::span<SegmentRead> reads);
   // The space can be used again at once: call only when no durable state refers to it.
   // Whole blocks among it go back to the file system.
   void Free(std::vector<Extent> extents);
@@ -82,6 +90,7 @@ class SegmentStore {
   bool AllocateFrom(Segment& segment, uint32_t from, uint32_t units, uint32_t& found);
   uint32_t NextActive();
   Result<std::shared_ptr<File>> FileOf(uint32_t segment);
+  Status ReadRun(std::span<const SegmentRead> run);
   std::string PathOf(uint32_t segment) const;
 
   const std::string directory_;

@@ -42,10 +42,20 @@ class Image {
 
   // Fills the units of mask: old bytes where the new do not cover them, then the new.
   Status Fill(uint32_t mask) {
-    for (uint32_t unit = 0; unit < kUnitsPerBlock; ++unit) {
-      if ((mask & (1u << unit)) == 0 || unit * kUnitSize >= end_) continue;
-      PRISM_TRY(FillUnit(unit));
+    const uint32_t units = (end_ + kUnitSize - 1) / kUnitSize;
+    for (uint32_t unit = 0; unit < units;) {
+      const uint32_t first = unit;
+      while (unit < units && (mask & (1u << unit)) != 0 && !IsCovered(unit)) ++unit;
+      if (unit > first) FillOld(Bytes(first, unit), first * kUnitSize);
+      unit = std::max(unit, first + 1);
     }
+    if (Status read = store_.ReadAll(old_); !read) {
+      spdlog::error("volume {}, inode {}, block {}: what it held cannot be read: {}", name_.volume,
+                    name_.ino, name_.block, NameOf(read.error()));
+      return read;
+    }
+    for (uint32_t unit = 0; unit < units && input_.dirty != nullptr; ++unit)
+      if ((mask & (1u << unit)) != 0) input_.dirty->CopyTo(unit * kUnitSize, Bytes(unit, unit + 1));
     return {};
   }
 
@@ -53,7 +63,7 @@ class Image {
   Status Store(uint32_t first, uint32_t end_unit, ComposedBlock& out) {
     uint32_t used = 0;
     for (uint32_t unit = first; unit < end_unit && unit * kUnitSize < end_; ++unit)
-      if (!IsZero(UnitBytes(unit))) used |= 1u << unit;
+      if (!IsZero(Bytes(unit, unit + 1))) used |= 1u << unit;
     if (used == 0) return {};
     const uint32_t chunk_first = std::countr_zero(used);
     const uint32_t chunk_end = std::bit_width(used);
@@ -76,34 +86,29 @@ class Image {
   }
 
  private:
-  uint32_t UnitEnd(uint32_t unit) const { return std::min((unit + 1) * kUnitSize, end_); }
-  std::span<std::byte> UnitBytes(uint32_t unit) {
-    return std::span(bytes_).subspan(unit * kUnitSize, UnitEnd(unit) - unit * kUnitSize);
+  std::span<std::byte> Bytes(uint32_t first, uint32_t end_unit) {
+    const uint32_t begin = first * kUnitSize;
+    return std::span(bytes_).subspan(begin, std::min(end_unit * kUnitSize, end_) - begin);
   }
 
-  Status FillUnit(uint32_t unit) {
-    const uint32_t begin = unit * kUnitSize;
-    std::span<std::byte> out = UnitBytes(unit);
-    const DirtyBlock* dirty = input_.dirty;
-    if (dirty == nullptr || !dirty->Covers(begin, UnitEnd(unit))) {
-      if (!input_.inline_bytes.empty()) {
-        std::fill(out.begin(), out.end(), std::byte{0});
-        if (begin < input_.inline_bytes.size()) {
-          auto old = input_.inline_bytes.subspan(begin);
-          std::memcpy(out.data(), old.data(), std::min(old.size(), out.size()));
-        }
-      } else {
-        PRISM_TRY(ReadPieces(store_, name_, input_.old, begin, out));
-      }
-    }
-    if (dirty != nullptr) dirty->CopyTo(begin, out);
-    return {};
+  bool IsCovered(uint32_t unit) const {
+    return input_.dirty != nullptr &&
+           input_.dirty->Covers(unit * kUnitSize, std::min((unit + 1) * kUnitSize, end_));
+  }
+
+  void FillOld(std::span<std::byte> out, uint32_t begin) {
+    if (input_.inline_bytes.empty()) return PlanPieces(input_.old, begin, out, old_);
+    std::fill(out.begin(), out.end(), std::byte{0});
+    if (begin >= input_.inline_bytes.size()) return;
+    auto old = input_.inline_bytes.subspan(begin);
+    std::memcpy(out.data(), old.data(), std::min(old.size(), out.size()));
   }
 
   cow::ChunkStore& store_;
   const BlockName& name_;
   const BlockInput& input_;
   const uint32_t end_;
+  std::vector<cow::ChunkRead> old_;
   std::array<std::byte, kBlockSize> bytes_;  // only filled units are ever read
 };
 
@@ -135,8 +140,8 @@ Result<ComposedBlock> ComposeBlock(cow::ChunkStore& store, const BlockName& name
   return made;
 }
 
-Status ReadPieces(cow::ChunkStore& store, const BlockName& name, std::span<const cow::Piece> pieces,
-                  uint32_t offset, std::span<std::byte> out) {
+void PlanPieces(std::span<const cow::Piece> pieces, uint32_t offset, std::span<std::byte> out,
+                std::vector<cow::ChunkRead>& reads) {
   const uint32_t end = offset + static_cast<uint32_t>(out.size());
   uint32_t at = offset;
   auto zero_until = [&](uint32_t to) {
@@ -148,17 +153,11 @@ Status ReadPieces(cow::ChunkStore& store, const BlockName& name, std::span<const
     const uint32_t to = std::min(piece_begin + piece.units * kUnitSize, end);
     if (from >= to) continue;
     zero_until(from);
-    Status read = store.Read(piece.chunk, piece.chunk_unit * kUnitSize + (from - piece_begin),
-                             out.subspan(from - offset, to - from));
-    if (!read) {
-      spdlog::error("volume {}, inode {}, block {}: chunk {} cannot be read: {}", name.volume,
-                    name.ino, name.block, piece.chunk, NameOf(read.error()));
-      return read;
-    }
+    reads.push_back({piece.chunk, piece.chunk_unit * kUnitSize + (from - piece_begin),
+                     out.subspan(from - offset, to - from)});
     at = to;
   }
   zero_until(end);
-  return {};
 }
 
 uint64_t UsedBytes(std::span<const cow::Piece> pieces) {

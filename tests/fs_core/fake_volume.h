@@ -23,7 +23,7 @@ using Items = std::map<cow::Key, std::string>;
 class FakeStore : public cow::ChunkStore, public cow::ChunkPin::Owner {
  public:
   Result<cow::ChunkPin> Put(std::span<const std::byte> data) override;
-  Status Read(ChunkId id, uint32_t offset, std::span<std::byte> out) override;
+  Status ReadAll(std::span<const cow::ChunkRead> reads) override;
   uint64_t FreeBytes() override { return free_bytes; }
   void Unpin(ChunkId id) override;
 
