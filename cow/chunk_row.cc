@@ -71,6 +71,12 @@ void ChunkRow::EncodeTo(std::string& out) const {
 
 Result<ChunkRow> ChunkRow::Decode(std::string_view bytes) {
   ByteReader reader(bytes);
+  Result<ChunkRow> row = DecodeFrom(reader);
+  if (row && !reader.Finished()) return Fail(Err::kCorrupt);
+  return row;
+}
+
+Result<ChunkRow> ChunkRow::DecodeFrom(ByteReader& reader) {
   ChunkRow row;
   std::string_view hash = reader.GetBytes(row.hash.size());
   std::copy(hash.begin(), hash.end(), row.hash.begin());
@@ -86,7 +92,7 @@ Result<ChunkRow> ChunkRow::Decode(std::string_view bytes) {
     return Fail(Err::kCorrupt);
   for (size_t unit = 0; unit < UnitsOf(row.extent.length_bytes); ++unit)
     row.checksums[unit] = reader.Get<uint32_t>();
-  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  if (reader.failed()) return Fail(Err::kCorrupt);
   return row;
 }
 

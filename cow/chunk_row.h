@@ -35,6 +35,7 @@ struct ChunkRow {
 
   void EncodeTo(std::string& out) const;
   static Result<ChunkRow> Decode(std::string_view bytes);
+  static Result<ChunkRow> DecodeFrom(ByteReader& reader);  // a row, and what follows is left
 };
 
 ContentHash HashContent(std::span<const std::byte> data);

@@ -11,6 +11,9 @@
 namespace prism::cow {
 namespace {
 
+constexpr size_t kCarriedMax = 8u << 10;
+constexpr size_t kCarriedTogetherMax = 64u << 10;
+
 std::string_view ViewOf(std::span<const std::byte> data) {
   return {reinterpret_cast<const char*>(data.data()), data.size()};
 }
@@ -75,7 +78,8 @@ Result<ChunkPin> ChunkTable::Store(const ContentHash& hash, std::span<const std:
   row.raw_bytes = static_cast<uint32_t>(data.size());
   row.codec = compressed.empty() ? Codec::kNone : options_.codec;
   row.checksums = ChecksumsOf(stored);
-  PRISM_ASSIGN(row.extent, segments_.Write(stored));
+  const bool carried = MayCarry(stored.size());
+  PRISM_ASSIGN(row.extent, segments_.Write(stored, !carried));
 
   std::shared_lock gate(gate_);
   std::unique_lock lock(mutex_);
@@ -91,10 +95,18 @@ Result<ChunkPin> ChunkTable::Store(const ContentHash& hash, std::span<const std:
   writer.Put(RecordType::kChunk);
   writer.Put(id);
   row.EncodeTo(payload);
+  if (carried) writer.PutBytes(stored);
   journal_.Append(payload);
   Register(id, row);
   ++pins_[id];
   return ChunkPin(this, id);
+}
+
+// What the next leader writes is small, and nothing else makes it sync a segment: then the journal
+// takes the bytes too, and one sync does.
+bool ChunkTable::MayCarry(size_t stored_bytes) const {
+  return stored_bytes <= kCarriedMax &&
+         journal_.buffered_bytes() + stored_bytes <= kCarriedTogetherMax && !segments_.NeedsSync();
 }
 
 // REQUIRES: mutex_.

@@ -1,5 +1,8 @@
 // Chunks: content stored once, found by its hash, counted by its references.
 //
+// A small chunk's record carries its bytes, if that saves whoever waits for it the sync of a
+// segment; the segment is then synced before the next checkpoint's rows refer to it.
+//
 // A new chunk's record enters the journal before the dedup index can show the chunk to anybody, so
 // no record that refers to it can come before it. References change in memory as deltas, which
 // cancel each other, and are added to the rows at the checkpoint; only there a chunk is found to
@@ -19,7 +22,6 @@
 #include "cow/journal.h"
 #include "cow/kv.h"
 #include "cow/place_cache.h"
-#include "cow/recent_chunks.h"
 #include "cow/segment_store.h"
 #include "cow/tree.h"
 #include "cow/volume_map.h"
@@ -85,6 +87,7 @@ class ChunkTable : public ChunkStore, public ChunkReferences, public ChunkPin::O
   static HashKey KeyOf(const ContentHash& hash);
   Result<ChunkId> FindAndPin(const ContentHash& hash);
   ChunkId FindInMemory(const ContentHash& hash) const;
+  bool MayCarry(size_t stored_bytes) const;
   Result<ChunkPin> Store(const ContentHash& hash, std::span<const std::byte> data);
   Result<ChunkRow> RowOf(ChunkId id);
   Result<ChunkRow> RowOnDisk(ChunkId id);
@@ -105,7 +108,6 @@ class ChunkTable : public ChunkStore, public ChunkReferences, public ChunkPin::O
   const ChunkTableOptions options_;
   ChunkCache cache_;
   PlaceCache places_;
-  RecentChunks recent_;
 
   mutable std::mutex mutex_;  // guards all below but the atomics
   Generation fresh_;

@@ -85,7 +85,7 @@ void SegmentStore::RemoveUnused() {
   if (error) spdlog::error("segment directory {}: {}", directory_, error.message());
 }
 
-Result<Extent> SegmentStore::Write(std::string_view bytes) {
+Result<Extent> SegmentStore::Write(std::string_view bytes, bool soon) {
   PRISM_CHECK(!bytes.empty() && bytes.size() <= kSegmentBytes);
   if (FreeBytes() < bytes.size()) return Fail(Err::kNoSpace);
   std::shared_ptr<File> file;
@@ -105,8 +105,18 @@ Result<Extent> SegmentStore::Write(std::string_view bytes) {
   // A fast disk takes more between two looks at its free space than is kept back.
   free_bytes_ -= int64_t{UnitsOf(extent.length_bytes)} * kUnitBytes;
   std::lock_guard lock(mutex_);
-  unsynced_.insert(extent.segment);
+  (soon ? unsynced_ : unsynced_later_).insert(extent.segment);
   return extent;
+}
+
+Status SegmentStore::WriteAgain(const Extent& extent, std::string_view bytes) {
+  PRISM_CHECK(bytes.size() == extent.length_bytes);
+  std::lock_guard lock(mutex_);
+  PRISM_ASSIGN(std::shared_ptr<File> file, FileOf(extent.segment));
+  PRISM_TRY(file->WriteAt(uint64_t{extent.unit} * kUnitBytes, bytes));
+  unsynced_later_.insert(extent.segment);
+  directory_unsynced_ = true;  // the file may have been made just now
+  return {};
 }
 
 // REQUIRES: mutex_.
@@ -267,6 +277,7 @@ void SegmentStore::Punch(uint32_t number, uint32_t first, uint32_t end) {
 void SegmentStore::RemoveSegment(uint32_t number) {
   segments_.erase(number);
   unsynced_.erase(number);
+  unsynced_later_.erase(number);
   if (active_ == number) active_ = 0;
   auto it = open_.find(number);
   if (it != open_.end()) {
@@ -280,20 +291,45 @@ void SegmentStore::RemoveSegment(uint32_t number) {
 
 Status SegmentStore::Sync() {
   std::lock_guard one_at_a_time(sync_mutex_);
-  std::vector<std::shared_ptr<File>> files;
+  if (sync_failed_) return Fail(Err::kIo);
+  std::set<uint32_t> segments;
   bool directory = false;
   {
     std::lock_guard lock(mutex_);
-    for (uint32_t segment : unsynced_) {
-      PRISM_ASSIGN(std::shared_ptr<File> file, FileOf(segment));
-      files.push_back(std::move(file));
-    }
-    unsynced_.clear();
+    segments.swap(unsynced_);
+    for (uint32_t segment : segments) unsynced_later_.erase(segment);
     std::swap(directory, directory_unsynced_);
   }
-  for (const auto& file : files) PRISM_TRY(file->SyncData());
+  Status synced = SyncFiles(segments, directory);
+  sync_failed_ = !synced;
+  return synced;
+}
+
+Status SegmentStore::SyncFiles(const std::set<uint32_t>& segments, bool directory) {
+  for (uint32_t segment : segments) {
+    std::shared_ptr<File> file;
+    {
+      std::lock_guard lock(mutex_);
+      if (!segments_.contains(segment)) continue;  // removed meanwhile
+      PRISM_ASSIGN(file, FileOf(segment));
+    }
+    PRISM_TRY(file->SyncData());
+  }
   if (directory) PRISM_TRY(SyncDirectory(directory_));
   return {};
+}
+
+Status SegmentStore::SyncAll() {
+  {
+    std::lock_guard lock(mutex_);
+    unsynced_.merge(unsynced_later_);
+  }
+  return Sync();
+}
+
+bool SegmentStore::NeedsSync() const {
+  std::lock_guard lock(mutex_);
+  return !unsynced_.empty() || directory_unsynced_;
 }
 
 uint64_t SegmentStore::FreeBytes() {

@@ -120,5 +120,27 @@ TEST_F(ChunkTest, DamageFailsWhatNeedsItAndNothingElse) {
   EXPECT_EQ(out, contents_[1].second);
 }
 
+// Segments as a power failure may leave them if nobody has synced them.
+TEST_F(ChunkTest, SmallChunksComeBackFromTheJournalAlone) {
+  Create("v");
+  ASSERT_TRUE(catalog_->engine().Checkpoint().has_value());
+  std::string out;
+  for (uint64_t i = 0; i < 20; ++i) {
+    const ChunkId id = Store(Content(i, 1 + 300 * i, i % 2 == 0 ? 1 + 300 * i : 0));
+    cow::Journal& journal = catalog_->engine().journal();
+    ASSERT_TRUE(journal.WaitDurable(journal.last_lsn()).has_value());
+    const std::string copy = directory_ + "/copy";
+    std::filesystem::copy(directory_ + "/store", copy, std::filesystem::copy_options::recursive);
+    for (const auto& file : std::filesystem::directory_iterator(copy + "/segments"))
+      std::filesystem::resize_file(file, 0);
+    catalog_.reset();
+    std::filesystem::remove_all(directory_ + "/store");
+    std::filesystem::rename(copy, directory_ + "/store");
+    Open();
+    EXPECT_TRUE(Read(id, 0, contents_[i].second.size(), out).has_value());
+    EXPECT_EQ(out, contents_[i].second);
+  }
+}
+
 }  // namespace
 }  // namespace prism::testing
