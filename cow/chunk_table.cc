@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <shared_mutex>
 
 #include "cow/extent.h"
@@ -24,12 +25,54 @@ ChunkTable::HashKey ChunkTable::KeyOf(const ContentHash& hash) {
   return HashKey(reinterpret_cast<const char*>(hash.data()), 16);
 }
 
-Result<ChunkPin> ChunkTable::Put(std::span<const std::byte> data) {
-  PRISM_CHECK(!data.empty() && data.size() <= kBlockSize);
-  ContentHash hash = HashContent(data);
-  PRISM_ASSIGN(ChunkId known, FindAndPin(hash));
-  if (known != 0) return ChunkPin(this, known);
-  return Store(hash, data);
+// Content on its way to the medium.
+struct ChunkTable::NewChunk {
+  size_t index = 0;  // of the caller's contents
+  std::span<const std::byte> data;
+  ChunkRow row;
+  std::string compressed;
+  std::string_view stored;
+  bool carried = false;
+
+  void Pack(Codec codec) {
+    compressed = Compress(codec, data);
+    stored = compressed.empty() ? ViewOf(data) : std::string_view(compressed);
+    row.raw_bytes = static_cast<uint32_t>(data.size());
+    row.codec = compressed.empty() ? Codec::kNone : codec;
+    row.checksums = ChecksumsOf(stored);
+  }
+};
+
+Result<std::vector<ChunkPin>> ChunkTable::PutAll(Contents contents) {
+  std::vector<ChunkPin> pins(contents.size());
+  std::vector<NewChunk> chunks;
+  std::vector<std::pair<size_t, ContentHash>> again;  // content that came twice
+  for (size_t i = 0; i < contents.size(); ++i) {
+    PRISM_CHECK(!contents[i].empty() && contents[i].size() <= kBlockSize);
+    const ContentHash hash = HashContent(contents[i]);
+    if (std::any_of(chunks.begin(), chunks.end(),
+                    [&](const NewChunk& chunk) { return chunk.row.hash == hash; })) {
+      again.emplace_back(i, hash);
+      continue;
+    }
+    PRISM_ASSIGN(const ChunkId known, FindAndPin(hash));
+    if (known != 0) {
+      pins[i] = ChunkPin(this, known);
+      continue;
+    }
+    NewChunk& chunk = chunks.emplace_back();
+    chunk.index = i;
+    chunk.data = contents[i];
+    chunk.row.hash = hash;
+  }
+  PRISM_TRY(Store(chunks));
+  for (const NewChunk& chunk : chunks) pins[chunk.index] = Publish(chunk);
+  for (const auto& [index, hash] : again) {
+    PRISM_ASSIGN(const ChunkId known, FindAndPin(hash));
+    PRISM_CHECK(known != 0);
+    pins[index] = ChunkPin(this, known);
+  }
+  return pins;
 }
 
 // REQUIRES: mutex_.
@@ -70,23 +113,31 @@ Result<ChunkId> ChunkTable::FindAndPin(const ContentHash& hash) {
   }
 }
 
-Result<ChunkPin> ChunkTable::Store(const ContentHash& hash, std::span<const std::byte> data) {
-  std::string compressed = Compress(options_.codec, data);
-  std::string_view stored = compressed.empty() ? ViewOf(data) : std::string_view(compressed);
-  ChunkRow row;
-  row.hash = hash;
-  row.raw_bytes = static_cast<uint32_t>(data.size());
-  row.codec = compressed.empty() ? Codec::kNone : options_.codec;
-  row.checksums = ChecksumsOf(stored);
-  const bool carried = MayCarry(stored.size());
-  PRISM_ASSIGN(row.extent, segments_.Write(stored, !carried));
+Status ChunkTable::Store(std::vector<NewChunk>& chunks) {
+  if (chunks.empty()) return {};
+  std::vector<std::string_view> stored;
+  size_t size_bytes = 0;
+  for (NewChunk& chunk : chunks) {
+    chunk.Pack(options_.codec);
+    stored.push_back(chunk.stored);
+    size_bytes += chunk.stored.size();
+  }
+  const bool carried = MayCarry(size_bytes);
+  PRISM_ASSIGN(const std::vector<Extent> extents, segments_.Write(stored, !carried));
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    chunks[i].row.extent = extents[i];
+    chunks[i].carried = carried;
+  }
+  return {};
+}
 
+ChunkPin ChunkTable::Publish(const NewChunk& chunk) {
   std::shared_lock gate(gate_);
   std::unique_lock lock(mutex_);
-  if (ChunkId id = FindInMemory(hash); id != 0) {  // somebody stored the same meanwhile
+  if (ChunkId id = FindInMemory(chunk.row.hash); id != 0) {  // somebody stored the same meanwhile
     ++pins_[id];
     lock.unlock();
-    segments_.Free({row.extent});
+    segments_.Free({chunk.row.extent});
     return ChunkPin(this, id);
   }
   ChunkId id = next_id_++;
@@ -94,10 +145,10 @@ Result<ChunkPin> ChunkTable::Store(const ContentHash& hash, std::span<const std:
   ByteWriter writer(payload);
   writer.Put(RecordType::kChunk);
   writer.Put(id);
-  row.EncodeTo(payload);
-  if (carried) writer.PutBytes(stored);
+  chunk.row.EncodeTo(payload);
+  if (chunk.carried) writer.PutBytes(chunk.stored);
   journal_.Append(payload);
-  Register(id, row);
+  Register(id, chunk.row);
   ++pins_[id];
   return ChunkPin(this, id);
 }

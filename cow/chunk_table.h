@@ -47,7 +47,7 @@ class ChunkTable : public ChunkStore, public ChunkReferences, public ChunkPin::O
         cache_(options.cache_bytes) {}
 
   // ChunkStore. REQUIRES: the caller does not hold the gate.
-  Result<ChunkPin> Put(std::span<const std::byte> data) override;
+  Result<std::vector<ChunkPin>> PutAll(Contents contents) override;
   Status ReadAll(std::span<const ChunkRead> reads) override;
   uint64_t FreeBytes() override { return segments_.FreeBytes(); }
 
@@ -88,7 +88,9 @@ class ChunkTable : public ChunkStore, public ChunkReferences, public ChunkPin::O
   Result<ChunkId> FindAndPin(const ContentHash& hash);
   ChunkId FindInMemory(const ContentHash& hash) const;
   bool MayCarry(size_t stored_bytes) const;
-  Result<ChunkPin> Store(const ContentHash& hash, std::span<const std::byte> data);
+  struct NewChunk;
+  Status Store(std::vector<NewChunk>& chunks);
+  ChunkPin Publish(const NewChunk& chunk);
   Result<ChunkRow> RowOf(ChunkId id);
   Result<ChunkRow> RowOnDisk(ChunkId id);
   // chunk_table_read.cc

@@ -6,7 +6,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -17,6 +16,17 @@ namespace {
 tl::unexpected<Err> Failed(const std::string& path, const char* what, int error_number) {
   spdlog::error("{} {}: {}", what, path, std::strerror(error_number));
   return Fail(error_number == ENOSPC || error_number == EDQUOT ? Err::kNoSpace : Err::kIo);
+}
+
+// What is left when `done` bytes from part `first` on have been dealt with; the part it begins
+// with.
+size_t Advance(std::vector<iovec>& parts, size_t first, size_t done) {
+  while (first < parts.size() && done >= parts[first].iov_len) done -= parts[first++].iov_len;
+  if (done > 0) {
+    parts[first].iov_base = static_cast<char*>(parts[first].iov_base) + done;
+    parts[first].iov_len -= done;
+  }
+  return first;
 }
 
 }  // namespace
@@ -34,20 +44,25 @@ Result<File> File::Open(const std::string& path, int flags) {
 }
 
 Status File::WriteAt(uint64_t offset, std::string_view bytes) {
-  while (!bytes.empty()) {
-    ssize_t written = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return Failed(path_, "write", written < 0 ? errno : EIO);
-    bytes.remove_prefix(static_cast<size_t>(written));
-    offset += static_cast<uint64_t>(written);
+  return WriteAt(offset, {&bytes, 1});
+}
+
+Status File::WriteAt(uint64_t offset, std::span<const std::string_view> parts) {
+  std::vector<iovec> left;
+  for (std::string_view part : parts)
+    if (!part.empty()) left.push_back({const_cast<char*>(part.data()), part.size()});
+  for (size_t first = 0; first < left.size();) {
+    ssize_t length = ::pwritev(descriptor_, &left[first], static_cast<int>(left.size() - first),
+                               static_cast<off_t>(offset));
+    if (length < 0 && errno == EINTR) continue;
+    if (length <= 0) return Failed(path_, "write", length < 0 ? errno : EIO);
+    offset += static_cast<uint64_t>(length);
+    first = Advance(left, first, static_cast<size_t>(length));
   }
   return {};
 }
 
-Status File::ReadAt(uint64_t offset, std::span<std::byte> out) {
-  const std::span<std::byte> parts[] = {out};
-  return ReadAt(offset, parts);
-}
+Status File::ReadAt(uint64_t offset, std::span<std::byte> out) { return ReadAt(offset, {&out, 1}); }
 
 Status File::ReadAt(uint64_t offset, std::span<const std::span<std::byte>> parts) {
   std::vector<iovec> left;
@@ -60,13 +75,7 @@ Status File::ReadAt(uint64_t offset, std::span<const std::span<std::byte>> parts
     if (length < 0) return Failed(path_, "read", errno);
     if (length == 0) return Fail(Err::kCorrupt);
     offset += static_cast<uint64_t>(length);
-    for (auto got = static_cast<size_t>(length); got > 0;) {
-      const size_t taken = std::min(got, left[first].iov_len);
-      left[first].iov_base = static_cast<std::byte*>(left[first].iov_base) + taken;
-      left[first].iov_len -= taken;
-      got -= taken;
-      if (left[first].iov_len == 0) ++first;
-    }
+    first = Advance(left, first, static_cast<size_t>(length));
   }
   return {};
 }
@@ -74,6 +83,11 @@ Status File::ReadAt(uint64_t offset, std::span<const std::span<std::byte>> parts
 Status File::SyncData() {
   if (::fdatasync(descriptor_) != 0) return Failed(path_, "fdatasync", errno);
   return {};
+}
+
+void File::StartWriteBack(uint64_t offset, uint64_t size_bytes) {
+  (void)::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size_bytes),
+                          SYNC_FILE_RANGE_WRITE);
 }
 
 Result<uint64_t> File::Size() const {

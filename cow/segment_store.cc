@@ -24,8 +24,9 @@ constexpr uint64_t kReserveBytes = uint64_t{256} << 20;
 constexpr int64_t kFreeCheckInterval_ms = 200;
 constexpr uint32_t kUnitsPerBlock = 4096 / SegmentStore::kUnitBytes;  // of the file system
 
-constexpr size_t kRunMax = 64;  // reads with one system call
+constexpr size_t kRunMax = 64;  // reads or writes with one system call
 constexpr uint64_t kGapMax = 4096;
+constexpr uint64_t kWriteBackFrom = 256u << 10;
 
 uint64_t OffsetOf(const SegmentRead& read) {
   return uint64_t{read.extent.unit} * SegmentStore::kUnitBytes + read.offset;
@@ -85,28 +86,59 @@ void SegmentStore::RemoveUnused() {
   if (error) spdlog::error("segment directory {}: {}", directory_, error.message());
 }
 
-Result<Extent> SegmentStore::Write(std::string_view bytes, bool soon) {
-  PRISM_CHECK(!bytes.empty() && bytes.size() <= kSegmentBytes);
-  if (FreeBytes() < bytes.size()) return Fail(Err::kNoSpace);
-  std::shared_ptr<File> file;
-  Extent extent;
+Result<std::vector<Extent>> SegmentStore::Write(std::span<const std::string_view> contents,
+                                                bool soon) {
+  uint64_t size_bytes = 0;
+  for (std::string_view bytes : contents) {
+    PRISM_CHECK(!bytes.empty() && bytes.size() <= kSegmentBytes);
+    size_bytes += uint64_t{UnitsOf(static_cast<uint32_t>(bytes.size()))} * kUnitBytes;
+  }
+  if (FreeBytes() < size_bytes) return Fail(Err::kNoSpace);
+  std::vector<Extent> extents;
   {
     std::lock_guard lock(mutex_);
-    PRISM_ASSIGN(extent, Allocate(static_cast<uint32_t>(bytes.size())));
-    Result<std::shared_ptr<File>> opened = FileOf(extent.segment);
-    if (opened) file = *opened;
+    for (std::string_view bytes : contents)
+      extents.push_back(Allocate(static_cast<uint32_t>(bytes.size())));
   }
-  Status written =
-      file ? file->WriteAt(uint64_t{extent.unit} * kUnitBytes, bytes) : Status(Fail(Err::kIo));
-  if (!written) {
-    Free({extent});
+  if (Status written = WriteExtents(contents, extents); !written) {
+    Free(std::move(extents));
     return Fail(written.error());
   }
   // A fast disk takes more between two looks at its free space than is kept back.
-  free_bytes_ -= int64_t{UnitsOf(extent.length_bytes)} * kUnitBytes;
+  free_bytes_ -= static_cast<int64_t>(size_bytes);
   std::lock_guard lock(mutex_);
-  (soon ? unsynced_ : unsynced_later_).insert(extent.segment);
-  return extent;
+  for (const Extent& extent : extents) (soon ? unsynced_ : unsynced_later_).insert(extent.segment);
+  return extents;
+}
+
+Status SegmentStore::WriteExtents(std::span<const std::string_view> contents,
+                                  std::span<const Extent> extents) {
+  static constexpr std::array<char, kUnitBytes> kPadding{};  // of a unit that is not full
+  for (size_t first = 0; first < extents.size();) {
+    std::shared_ptr<File> file;
+    {
+      std::lock_guard lock(mutex_);
+      PRISM_ASSIGN(file, FileOf(extents[first].segment));
+    }
+    std::vector<std::string_view> parts;
+    uint32_t next = extents[first].unit;
+    size_t end = first;
+    for (; end < extents.size() && end - first < kRunMax; ++end) {
+      if (extents[end].segment != extents[first].segment || extents[end].unit != next) break;
+      if (const size_t filled = end == first ? 0 : contents[end - 1].size() % kUnitBytes;
+          filled > 0)
+        parts.emplace_back(kPadding.data(), kUnitBytes - filled);
+      parts.push_back(contents[end]);
+      next += UnitsOf(extents[end].length_bytes);
+    }
+    const uint64_t offset = uint64_t{extents[first].unit} * kUnitBytes;
+    PRISM_TRY(file->WriteAt(offset, parts));
+    // Much will be synced soon: the disk may begin, so that whoever waits then waits less.
+    const uint64_t size_bytes = uint64_t{next - extents[first].unit} * kUnitBytes;
+    if (size_bytes >= kWriteBackFrom) file->StartWriteBack(offset, size_bytes);
+    first = end;
+  }
+  return {};
 }
 
 Status SegmentStore::WriteAgain(const Extent& extent, std::string_view bytes) {
@@ -120,13 +152,15 @@ Status SegmentStore::WriteAgain(const Extent& extent, std::string_view bytes) {
 }
 
 // REQUIRES: mutex_.
-Result<Extent> SegmentStore::Allocate(uint32_t length_bytes) {
+Extent SegmentStore::Allocate(uint32_t length_bytes) {
   uint32_t units = UnitsOf(length_bytes);
   uint32_t unit = 0;
-  for (;;) {
-    if (active_ != 0 && AllocateFrom(segments_[active_], cursor_, units, unit)) break;
-    active_ = NextActive();
-    cursor_ = 0;
+  bool found = active_ != 0 && AllocateFrom(segments_[active_], cursor_, units, unit);
+  // What is free in the emptiest may be in pieces too small: then no other is searched.
+  if (!found && UseEmptiest()) found = AllocateFrom(segments_[active_], 0, units, unit);
+  if (!found) {
+    UseNew();
+    PRISM_CHECK(AllocateFrom(segments_[active_], 0, units, unit));
   }
   cursor_ = unit + units;
   used_units_ += units;
@@ -154,9 +188,9 @@ bool SegmentStore::AllocateFrom(Segment& segment, uint32_t from, uint32_t units,
   return false;
 }
 
-// The emptiest other segment if at least a quarter of it is free, else a new one: filling holes in
-// nearly full segments would scatter what is written together.
-uint32_t SegmentStore::NextActive() {
+// False: at least three quarters of every other segment are used. Filling holes in nearly full
+// segments would scatter what is written together.
+bool SegmentStore::UseEmptiest() {
   uint32_t best = 0;
   uint32_t least_used = kUnits / 4 * 3;
   for (const auto& [number, segment] : segments_) {
@@ -164,10 +198,13 @@ uint32_t SegmentStore::NextActive() {
     best = number;
     least_used = segment.used;
   }
-  if (best != 0) return best;
-  segments_[++last_segment_];
+  if (best != 0) active_ = best;
+  return best != 0;
+}
+
+void SegmentStore::UseNew() {
+  active_ = ++last_segment_;
   directory_unsynced_ = true;
-  return last_segment_;
 }
 
 // REQUIRES: mutex_.

@@ -50,10 +50,10 @@ class SegmentStore {
   // At start, when all that is in use is marked: removes the files of segments without any.
   void RemoveUnused();
 
-  // Allocates and writes; on disk after the next Sync, or the next SyncAll if that is `soon`
-  // enough. kNoSpace: the file system is full (what FreeBytes() keeps back is for the journal and
-  // the checkpoint).
-  Result<Extent> Write(std::string_view bytes, bool soon);
+  // Allocates and writes, side by side where there is room; on disk after the next Sync if `soon`,
+  // else after the next SyncAll. kNoSpace: the file system is full (what FreeBytes() keeps back is
+  // for the journal and the checkpoint).
+  Result<std::vector<Extent>> Write(std::span<const std::string_view> contents, bool soon);
   // At start: what a crash may have taken away. On disk after the next SyncAll.
   Status WriteAgain(const Extent& extent, std::string_view bytes);
   // Neighbours are read together. Sorts `reads`.
@@ -91,11 +91,13 @@ class SegmentStore {
   void FreeRun(uint32_t number, uint32_t first, uint32_t end);
   void Punch(uint32_t number, uint32_t first, uint32_t end);
   void RemoveSegment(uint32_t number);
-  Result<Extent> Allocate(uint32_t length_bytes);
+  Extent Allocate(uint32_t length_bytes);
   bool AllocateFrom(Segment& segment, uint32_t from, uint32_t units, uint32_t& found);
-  uint32_t NextActive();
+  bool UseEmptiest();
+  void UseNew();
   Result<std::shared_ptr<File>> FileOf(uint32_t segment);
   Status SyncFiles(const std::set<uint32_t>& segments, bool directory);
+  Status WriteExtents(std::span<const std::string_view> contents, std::span<const Extent> extents);
   Status ReadRun(std::span<const SegmentRead> run);
   std::string PathOf(uint32_t segment) const;
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "cow/key.h"
 #include "fs/base/error.h"
@@ -109,10 +110,15 @@ struct ChunkRead {
 class ChunkStore {
  public:
   virtual ~ChunkStore() = default;
-  // 1..kBlockSize bytes that nobody else can change. Hashes, finds or stores (compressed if that
-  // saves space). The bytes are on disk when a journal record that refers to the chunk is durable.
-  // kNoSpace when the medium is full.
-  virtual Result<ChunkPin> Put(std::span<const std::byte> data) = 0;
+  // Of each 1..kBlockSize bytes that nobody else can change. Hashes, finds or stores (compressed if
+  // that saves space); what is stored together lies together. The bytes are on disk when a journal
+  // record that refers to the chunk is durable. kNoSpace when the medium is full.
+  using Contents = std::span<const std::span<const std::byte>>;
+  virtual Result<std::vector<ChunkPin>> PutAll(Contents contents) = 0;
+  Result<ChunkPin> Put(std::span<const std::byte> data) {
+    PRISM_ASSIGN(std::vector<ChunkPin> pins, PutAll({&data, 1}));
+    return std::move(pins.front());
+  }
   // Together, so that what lies together on the medium is read in one go. kCorrupt: some did not
   // verify (logged with the chunk's id; the caller logs volume and inode).
   virtual Status ReadAll(std::span<const ChunkRead> reads) = 0;

@@ -40,6 +40,14 @@ inline constexpr size_t kPiecesMax = 8;
 // alone its pieces change.
 Result<ComposedBlock> ComposeBlock(cow::ChunkStore& store, const BlockName& name, BlockInput input);
 
+// Several in one go, whose chunks then lie together.
+struct NamedInput {
+  BlockName name;
+  BlockInput input;
+};
+Result<std::vector<ComposedBlock>> ComposeBlocks(cow::ChunkStore& store,
+                                                 std::span<const NamedInput> blocks);
+
 // What to read for bytes [offset, offset + out.size()) of a block goes to `reads`; holes are zeros
 // of `out` at once.
 void PlanPieces(std::span<const cow::Piece> pieces, uint32_t offset, std::span<std::byte> out,

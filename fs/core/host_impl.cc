@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 
 namespace prism::fs {
@@ -41,7 +42,10 @@ Outcome<std::unique_ptr<Host>> Host::Open(const HostOptions& options) {
 }
 
 HostImpl::HostImpl(const HostOptions& options, std::unique_ptr<clone::Catalog> catalog)
-    : options_(options), catalog_(std::move(catalog)), budget_(options.dirty_bytes_max) {}
+    : options_(options),
+      catalog_(std::move(catalog)),
+      budget_(options.dirty_bytes_max),
+      flusher_(std::clamp(std::thread::hardware_concurrency(), 1u, 4u)) {}
 
 Outcome<void> HostImpl::Begin() {
   PRISM_TRY(LoadWriteVerifier());
@@ -71,6 +75,7 @@ std::shared_ptr<VolumeCore> HostImpl::CoreOf(const std::shared_ptr<clone::Volume
     CoreOptions options;
     options.volume = volume->id();
     options.dirty_age = std::chrono::milliseconds(options_.flush_interval_ms);
+    options.flusher = &flusher_;
     core = VolumeCore::Open(volume, catalog_->engine().chunks(), budget_, options);
   }
   return core;

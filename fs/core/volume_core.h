@@ -18,12 +18,14 @@
 #include "fs/base/error.h"
 #include "fs/contract/file_system.h"
 #include "fs/core/dirty_budget.h"
+#include "fs/core/flusher.h"
 
 namespace prism::fs {
 
 struct CoreOptions {
   VolumeId volume = 0;                        // for logs
   std::chrono::milliseconds dirty_age{1000};  // data older than this goes with FlushAged
+  Flusher* flusher = nullptr;                 // saves full blocks early; outlives the core
 };
 
 struct AttachOptions {

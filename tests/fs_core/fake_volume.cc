@@ -8,7 +8,16 @@
 
 namespace prism::fs::testing {
 
-Result<cow::ChunkPin> FakeStore::Put(std::span<const std::byte> data) {
+Result<std::vector<cow::ChunkPin>> FakeStore::PutAll(Contents contents) {
+  std::vector<cow::ChunkPin> pins;
+  for (std::span<const std::byte> data : contents) {
+    PRISM_ASSIGN(cow::ChunkPin pin, PutOne(data));
+    pins.push_back(std::move(pin));
+  }
+  return pins;
+}
+
+Result<cow::ChunkPin> FakeStore::PutOne(std::span<const std::byte> data) {
   PRISM_CHECK(!data.empty() && data.size() <= cow::kBlockSize);
   ++puts;
   if (on_put) on_put();
