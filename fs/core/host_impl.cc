@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 
 namespace prism::fs {
@@ -45,7 +46,8 @@ HostImpl::HostImpl(const HostOptions& options, std::unique_ptr<clone::Catalog> c
       leftovers_from_(std::chrono::steady_clock::now() +
                       std::chrono::milliseconds(options.resume_grace_ms)),
       catalog_(std::move(catalog)),
-      budget_(options.dirty_bytes_max) {}
+      budget_(options.dirty_bytes_max),
+      flusher_(std::clamp(std::thread::hardware_concurrency(), 1u, 4u)) {}
 
 Outcome<void> HostImpl::Begin() {
   PRISM_TRY(LoadWriteVerifier());
@@ -76,6 +78,7 @@ std::shared_ptr<VolumeCore> HostImpl::CoreOf(const std::shared_ptr<clone::Volume
     options.volume = volume->id();
     options.dirty_age = std::chrono::milliseconds(options_.flush_interval_ms);
     options.leftovers_from = leftovers_from_;
+    options.flusher = &flusher_;
     core = VolumeCore::Open(volume, catalog_->engine().chunks(), budget_, options);
   }
   return core;

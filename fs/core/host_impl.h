@@ -10,6 +10,7 @@
 
 #include "clone/catalog.h"
 #include "fs/core/dirty_budget.h"
+#include "fs/core/flusher.h"
 #include "fs/core/host.h"
 #include "fs/core/volume_core.h"
 
@@ -65,6 +66,7 @@ class HostImpl : public Host {
   uint64_t write_verifier_ = 0;
   std::unique_ptr<clone::Catalog> catalog_;
   DirtyBudget budget_;
+  Flusher flusher_;  // outlives the cores
 
   std::mutex cores_mutex_;
   // A core lives while somebody is attached or something waits to be written or freed.

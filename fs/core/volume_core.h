@@ -18,6 +18,7 @@
 #include "fs/base/error.h"
 #include "fs/contract/file_system.h"
 #include "fs/core/dirty_budget.h"
+#include "fs/core/flusher.h"
 
 namespace prism::fs {
 
@@ -26,6 +27,7 @@ struct CoreOptions {
   std::chrono::milliseconds dirty_age{1000};  // data older than this goes with FlushAged
   // Unlinked files of an earlier run are kept until then, for clients that resume.
   std::chrono::steady_clock::time_point leftovers_from{};
+  Flusher* flusher = nullptr;                 // saves full blocks early; outlives the core
 };
 
 struct AttachOptions {

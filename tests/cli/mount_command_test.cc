@@ -93,10 +93,10 @@ TEST_F(MountCommandTest, AFullDiskIsAClearErrorAndLeavesNothing) {
   EXPECT_EQ(Shell("diff -r " + tree_ + " " + directory_ / "copy").output, "");
 }
 
-TEST_F(MountCommandTest, AServerThatDiesTakesItsMountsAway) {
+TEST_F(MountCommandTest, AServerThatNobodyWaitsForTakesItsMountsAway) {
   LiveServer server(directory_.path());
   ASSERT_EQ(server.Prism("create a").exit_code, kExitDone);
-  ASSERT_EQ(server.Prism("mount a " + at_).exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("mount --wait-for-server 0 a " + at_).exit_code, kExitDone);
   server.Stop(SIGKILL);
   // Nothing hangs: the mount is gone, or every call on it is an error, within seconds.
   const ShellResult result = Shell("sleep 2; timeout 20 ls " + at_ + "/; echo $?; mountpoint -q " +
