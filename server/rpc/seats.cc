@@ -12,7 +12,7 @@ namespace {
 
 constexpr uint64_t kReady = 0;
 constexpr uint64_t kStop = 1;
-constexpr int kQuietTicks = 20;  // until the watch sleeps
+constexpr int kQuietTicks = 5;  // until the watch sleeps
 
 }  // namespace
 

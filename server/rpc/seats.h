@@ -40,7 +40,7 @@ class Seat {
 
 class Seats {
  public:
-  static constexpr int kTickMs = 1;
+  static constexpr int kTickMs = 10;
 
   explicit Seats(uint32_t workers);
   ~Seats() { Stop(); }

@@ -15,6 +15,7 @@
 #include "fs/base/check.h"
 #include "server/rpc/connection_table.h"
 #include "server/rpc/dispatcher.h"
+#include "server/rpc/follower.h"
 #include "server/rpc/log_limit.h"
 #include "server/rpc/seats.h"
 #include "server/rpc/socket.h"
@@ -57,8 +58,9 @@ class RpcServer::Impl {
   Outcome<void> WatchOwn(int fd, uint64_t token, uint32_t events);
   void Arm(int fd, uint64_t token);
   void Work(Seat& seat);
-  void Handle(Seat& seat, const epoll_event& event);
-  void Serve(Seat& seat, const std::shared_ptr<Connection>& connection);
+  void Handle(Seat& seat, Follower& follower, const epoll_event& event);
+  // Returns the number of records that it has come to.
+  uint32_t Serve(Seat& seat, const std::shared_ptr<Connection>& connection);
   // False: the reading role has gone.
   bool ServeRecords(Seat& seat, const std::shared_ptr<Connection>& connection, uint32_t& records);
   // False: the connection has been closed. drained: no more bytes wait in the socket.
@@ -129,15 +131,16 @@ void RpcServer::Impl::Arm(int fd, uint64_t token) {
 }
 
 void RpcServer::Impl::Work(Seat& seat) {
+  Follower follower;
   while (!stopping_.load(std::memory_order_relaxed)) {
     epoll_event event{};
     if (!seats_.Next(seat, event)) continue;
-    Handle(seat, event);
+    Handle(seat, follower, event);
     seats_.Done(seat);
   }
 }
 
-void RpcServer::Impl::Handle(Seat& seat, const epoll_event& event) {
+void RpcServer::Impl::Handle(Seat& seat, Follower& follower, const epoll_event& event) {
   switch (event.data.u64) {
     case kStopToken:
       return;
@@ -150,26 +153,29 @@ void RpcServer::Impl::Handle(Seat& seat, const epoll_event& event) {
   if (connection == nullptr) return;  // it went between its event and now
   const Connection::Duty duty = connection->Take(event.events);
   if (duty.write) connection->Resume();
-  if (duty.read) Serve(seat, connection);
+  if (!duty.read) return;
+  const uint32_t records = Serve(seat, connection);
+  follower.Served(connection->id(), connection->fd(), records);
 }
 
-void RpcServer::Impl::Serve(Seat& seat, const std::shared_ptr<Connection>& connection) {
+uint32_t RpcServer::Impl::Serve(Seat& seat, const std::shared_ptr<Connection>& connection) {
   RecordReader& input = connection->input();
   uint32_t records = 0;
   size_t received_bytes = 0;
   bool drained = false;
   for (;;) {
-    if (!ServeRecords(seat, connection, records)) return;
+    if (!ServeRecords(seat, connection, records)) return records;
     const bool turn_over =
         (records >= kTurnRecords || received_bytes >= kTurnBytes) && !seats_.OthersWait();
     if (drained || turn_over || connection->output_blocked() || input.Pending()) break;
     connection->Flush();
-    if (!Receive(connection, received_bytes, drained)) return;
+    if (!Receive(connection, received_bytes, drained)) return records;
   }
   // In this order: a client's next call then finds its socket watched, and this thread asleep, and
   // no other is woken for it.
   connection->Release(input.Pending());
   connection->Flush();
+  return records;
 }
 
 bool RpcServer::Impl::ServeRecords(Seat& seat, const std::shared_ptr<Connection>& connection,
