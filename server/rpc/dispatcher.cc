@@ -227,6 +227,7 @@ bool Dispatcher::Run(Seat& seat, const Job& job, const Credentials& credentials,
   const Call call{
       .id = job.id, .peer = job.connection->peer(), .credentials = credentials, .args = args};
   if (job.pace->slow()) seats_.Leave(seat);
+  seat.Begin(job.pace);
   const uint64_t start_ns = Pace::NowNs();
   job.program->Run(job.procedure, call, reply);
   job.pace->Learn(Pace::NowNs() - start_ns);

@@ -126,7 +126,11 @@ bool Seats::LookAround() {
   for (Seat& seat : seats_) {
     const uint64_t turn = seat.turn_.load();
     const bool at_event = turn % 2 == 1;
-    if (at_event && turn == seat.seen_turn_) Leave(seat);
+    if (at_event && turn == seat.seen_turn_ && seat.taken()) {
+      Pace* pace = seat.pace_.load(std::memory_order_relaxed);
+      if (pace != nullptr) pace->Learn(uint64_t{kTickMs} * 1'000'000);
+      Leave(seat);
+    }
     busy |= at_event || turn != seat.seen_turn_;
     seat.seen_turn_ = turn;
   }

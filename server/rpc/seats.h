@@ -5,9 +5,9 @@
 // that take turns: there is a seat less than there are cores, and whoever has one goes on while
 // there is anything to do. Nobody waits for a call that takes its time, because its worker leaves
 // the seat before it (Leave). A free seat wakes nobody: a sleeping worker takes it when there is an
-// event, and the one that has left it may be back before. A worker that leaves it too late, as a
-// call took longer than foreseen, loses it: a watch looks at all of them every kTickMs while there
-// are events. It sleeps when there are none.
+// event, and the one that has left it may be back before. A worker that does not leave it although
+// a call takes long loses it: a watch looks at all of them every kTickMs while there are events. It
+// sleeps when there are none.
 //
 // THREADS: any, but a Seat's own functions.
 #pragma once
@@ -22,6 +22,7 @@
 #include <thread>
 
 #include "fs/base/failure.h"
+#include "server/rpc/pace.h"
 #include "server/rpc/socket.h"
 
 namespace prism::rpc {
@@ -30,12 +31,15 @@ namespace prism::rpc {
 class Seat {
  public:
   bool taken() const { return taken_.load(std::memory_order_relaxed); }
+  // What it is about to do; the pace is told if that costs it the seat.
+  void Begin(Pace* pace) { pace_.store(pace, std::memory_order_relaxed); }
 
  private:
   friend class Seats;
   std::atomic<bool> taken_ = false;
   std::atomic<uint64_t> turn_ = 0;  // odd: at an event
-  uint64_t seen_turn_ = 0;          // the watch's
+  std::atomic<Pace*> pace_ = nullptr;
+  uint64_t seen_turn_ = 0;  // the watch's
 };
 
 class Seats {
