@@ -64,7 +64,8 @@ Outcome<void> AddHostPort(vrpc::Server& lanes, const std::string& path, fs::Host
                         .path = path,
                         .uid = geteuid(),
                         .opener = [&host](const vrpc::OpenRequest& request) {
-                          return host.Attach(request.volume, request.importing);
+                          return request.resume ? host.Resume(request.volume)
+                                                : host.Attach(request.volume, request.importing);
                         }});
 }
 
@@ -104,6 +105,7 @@ Outcome<void> Serve(const Options& options, const sigset_t& signals) {
   sd_notify(0, "STOPPING=1");
   control.Stop();
   nfs.reset();
+  host->KeepOrphans();
   lanes->Stop();
   host.reset();
   spdlog::info("stopped");

@@ -10,7 +10,7 @@
 namespace prism::server {
 
 struct Options {
-  fs::HostOptions host;
+  fs::HostOptions host{.resume_grace_ms = 15000};
   std::string control_path = "/run/prism/control.sock";
   std::string vm_directory;  // of the sockets for machines; empty: "vms" beside the control socket
   NfsOptions nfs;            // listen empty: no NFS

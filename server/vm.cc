@@ -72,7 +72,7 @@ Outcome<std::shared_ptr<fs::FileSystem>> Vm::Open(fs::Host& host,
     return Explain(Err::kPerm, "imports do not go through the lane of a machine");
   std::lock_guard lock(mutex_);
   PRISM_ASSIGN(const VolumeId id, Resolve(host, request.volume));
-  PRISM_ASSIGN(std::shared_ptr<fs::FileSystem> fs, host.Attach(id));
+  PRISM_ASSIGN(std::shared_ptr<fs::FileSystem> fs, host.Attach(id, request.resume));
   std::erase_if(opened_, [](const Opened& opened) { return opened.fs.expired(); });
   opened_.push_back({request.client, id, fs});
   return fs;

@@ -78,9 +78,9 @@ Outcome<std::shared_ptr<Client>> Client::Connect(const EndpointFactory& endpoint
   PRISM_ASSIGN(uint32_t index, endpoint->ClaimLane(geometry.lanes));
   LaneMemory lane(memory.data(), geometry, index);
   Hello hello = HelloFor(options.volume);
-  hello.flags = options.importing ? kHelloImporting : 0;
+  hello.flags = (options.importing ? kHelloImporting : 0u) | (options.resume ? kHelloResume : 0u);
   hello.queues = options.queues;
-  hello.client = RandomNumber();
+  hello.client = options.client != 0 ? options.client : RandomNumber();
   uint32_t vector = geometry.handshake_vector(index);
   Outcome<Answer> answer = SayHello(*endpoint, lane, vector, hello, deadline);
   if (!answer) {
@@ -95,8 +95,9 @@ Outcome<std::shared_ptr<Client>> Client::Connect(const EndpointFactory& endpoint
   PRISM_ASSIGN(UniqueFd wake, MakeDoorbell());
   Session::Grant grant{
       .lane = lane, .index = index, .queues = answer->queues, .epoch = answer->epoch};
-  return std::shared_ptr<Client>(new Client(
-      std::make_shared<Session>(std::move(endpoint), grant, std::move(wake), options.spin_us_max)));
+  auto session =
+      std::make_shared<Session>(std::move(endpoint), grant, std::move(wake), options.spin_us_max);
+  return std::shared_ptr<Client>(new Client(std::move(session), answer->durability_epoch));
 }
 
 Outcome<std::shared_ptr<Client>> Client::Connect(const std::string& lane_path,
@@ -104,7 +105,8 @@ Outcome<std::shared_ptr<Client>> Client::Connect(const std::string& lane_path,
   return Connect(SocketEndpoint::FactoryFor(lane_path), options);
 }
 
-Client::Client(std::shared_ptr<Session> session) : session_(std::move(session)) {
+Client::Client(std::shared_ptr<Session> session, uint64_t durability_epoch)
+    : session_(std::move(session)), durability_epoch_(durability_epoch) {
   watcher_ = std::thread([session = session_] { session->Watch(); });
   ::pthread_setname_np(watcher_.native_handle(), "vrpc-watcher");
 }
@@ -188,7 +190,8 @@ Result<fs::WriteResult> Client::Write(const fs::Caller& caller, const fs::WriteA
   Session::Borrowed queue(*session_);
   if (!queue.ok()) return Fail(Err::kDisconnected);
   if (!args.data.empty()) std::memcpy(queue.payload().data(), args.data.data(), args.data.size());
-  WriteRequest request{args.ino, args.offset, args.append, args.stability, args.kill_privileges};
+  WriteRequest request{args.ino,       args.offset,    args.append,
+                       args.append_at, args.stability, args.kill_privileges};
   PRISM_ASSIGN(auto reply, queue.Exchange(Op::kWrite, caller, Encode(request),
                                           static_cast<uint32_t>(args.data.size())));
   PRISM_ASSIGN(fs::WriteResult result, Decode<fs::WriteResult>(*session_, reply.body));
@@ -367,6 +370,12 @@ Result<uint64_t> Client::CopyRange(const fs::Caller& caller, InodeId from, uint6
 
 Status Client::Release(const fs::Caller& caller, InodeId ino) {
   return CallStatus(*session_, Op::kRelease, caller, InoRequest{ino});
+}
+
+Result<InodeId> Client::FindDone(const fs::RequestId& request) {
+  PRISM_ASSIGN(FindDoneReply reply,
+               Call<FindDoneReply>(*session_, Op::kFindDone, {}, FindDoneRequest{request.number}));
+  return reply.ino;
 }
 
 Status Client::Lock(const fs::Caller& caller, const fs::LockArgs& args) {

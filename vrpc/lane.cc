@@ -126,6 +126,7 @@ Lane::Served Lane::ServeNext(uint32_t index, Workspace& workspace) {
   workspace.scratch.clear();
   ServeContext context{.fs = *fs_,
                        .caller = {},
+                       .request = {},
                        .body = {},
                        .payload = memory_.payload(index, entry.slot),
                        .payload_bytes = entry.payload_bytes,
@@ -159,13 +160,14 @@ Err Lane::Run(Workspace& workspace, ServeContext& context, uint16_t& op) {
   RequestHeader header;
   if (!ParseHeader(workspace.request, header, workspace, context.body)) return Err::kProtocol;
   op = header.op;
-  if (header.flags != 0) return Err::kNotSupported;
   const OperationRow* row = FindOperation(header.op);
   if (row == nullptr) return Err::kNotSupported;
   context.caller = {.uid = header.uid,
                     .gid = header.gid,
                     .groups = {workspace.groups, header.groups},
                     .check_permission = header.check_permission != 0};
+  context.request = {.client = origin_.client, .number = header.number};
+  if (header.number != 0) context.caller.request = &context.request;
   return row->serve(context);
 }
 

@@ -191,17 +191,13 @@ struct RequestHeader {
   uint16_t op;
   uint16_t groups;  // that many u32 follow, then the operation's fields
   uint8_t check_permission;
-  uint8_t flags;        // kRequestResend
-  uint8_t reserved[2];  // 0
+  uint8_t reserved[3];  // 0
   uint32_t uid;
   uint32_t gid;
-  uint32_t number;     // the client's, of a changing request: never used again
+  uint32_t number;     // 0, or the client's for this request: it is noted as done under it
   uint32_t reserved2;  // 0
 };
 static_assert(sizeof(RequestHeader) == 32);
-
-// It may have been carried out already. Reserved: a server of today refuses it as kNotSupported.
-inline constexpr uint8_t kRequestResend = 1;
 
 struct ReplyHeader {
   uint64_t id;

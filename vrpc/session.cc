@@ -45,6 +45,7 @@ void ComposeRequest(std::string& message, uint64_t id, Op op, const fs::Caller& 
   header.check_permission = caller.check_permission ? 1 : 0;
   header.uid = caller.uid;
   header.gid = caller.gid;
+  header.number = caller.request != nullptr ? caller.request->number : 0;
   message.assign(reinterpret_cast<const char*>(&header), sizeof header);
   message.append(reinterpret_cast<const char*>(caller.groups.data()), caller.groups.size_bytes());
   message.append(body);

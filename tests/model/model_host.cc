@@ -151,10 +151,10 @@ Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::Attach(std::string_view name
 }
 
 Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::AttachNetwork(VolumeId id) {
-  return Attach(id);
+  return Attach(id, false);
 }
 
-Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::Attach(VolumeId id) {
+Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::Attach(VolumeId id, bool) {
   for (const fs::VolumeInfo& volume : List())
     if (volume.id == id) return Attach(volume.name, false);
   return Explain(Err::kNoEntry, "there is no volume {}", id);
