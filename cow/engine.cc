@@ -137,6 +137,7 @@ Outcome<void> Engine::Recover(RootOwner& owner) {
     spdlog::info("recovered {} operations from the journal", records);
     if (!Checkpoint()) return Explain(Err::kIo, "the checkpoint after recovery failed");
   }
+  journal_.Start();
   checkpoint_thread_ = std::thread([this] { RunCheckpoints(); });
   reaper_thread_ = std::thread([this] { RunReaper(); });
   return {};

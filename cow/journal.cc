@@ -80,9 +80,21 @@ Status Journal::Replay(Lsn cut, FunctionRef<Status(Lsn, std::string_view)> visit
     PRISM_TRY(ReplayFile(number, cut, visitor));
     file_number_ = number;
   }
+  tail_.Open(directory_ + "/tail");
+  auto keep = [&](Lsn lsn, std::string_view payload) -> Status {
+    PRISM_TRY(visitor(lsn, payload));
+    last_ = lsn;
+    return {};
+  };
+  PRISM_TRY(tail_.Visit(last_, keep));
   durable_ = last_;
   buffer_first_ = last_ + 1;
   return {};
+}
+
+void Journal::Start() {
+  std::lock_guard lock(mutex_);
+  tail_.Start(last_ + 1);
 }
 
 // Stops quietly at the first record that does not verify: that is where the last run was cut off.
@@ -135,6 +147,7 @@ Lsn Journal::Append(std::string_view payload) {
   writer.Put(lsn);
   writer.Put(uint64_t{0});
   writer.PutBytes(payload);
+  tail_.Append(lsn, payload);
   return lsn;
 }
 
@@ -153,6 +166,7 @@ Status Journal::WaitDurable(Lsn lsn) {
   Lsn first = buffer_first_;
   Lsn last = last_;
   buffer_first_ = last + 1;
+  tail_.Switch(last + 1);
   lock.unlock();
   Status status = WriteOut(std::move(bytes), first, last);
   lock.lock();

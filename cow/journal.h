@@ -19,6 +19,7 @@
 #include <string_view>
 
 #include "cow/file.h"
+#include "cow/journal_tail.h"
 #include "fs/base/function_ref.h"
 #include "fs/base/types.h"
 
@@ -30,9 +31,13 @@ class Journal {
   Journal(std::string directory, std::function<Status()> before_write);
 
   // Recovery, before any Append: visits the records after `cut` in order, to the first that does
-  // not verify; later Appends go on after the last one visited. kCorrupt: records between `cut` and
-  // the first one found are missing.
+  // not verify, and then those that a killed process had not yet written (journal_tail.h); later
+  // Appends go on after the last one visited. kCorrupt: records between `cut` and the first one
+  // found are missing.
   Status Replay(Lsn cut, FunctionRef<Status(Lsn, std::string_view)> visitor);
+
+  // What has been visited is in a durable checkpoint: begins to keep a tail. Before any Append.
+  void Start();
 
   // Any thread. The record is ordered now and durable when WaitDurable(lsn) returns.
   Lsn Append(std::string_view payload);
@@ -67,6 +72,7 @@ class Journal {
   Lsn buffer_first_ = 0;                // guarded by mutex_
   Lsn last_ = 0;                        // guarded by mutex_: of the last record appended
   Lsn durable_ = 0;                     // guarded by mutex_
+  JournalTail tail_;                    // guarded by mutex_: the same records, for a next process
   bool leading_ = false;                // guarded by mutex_: a leader is writing
   bool failed_ = false;                 // guarded by mutex_
   uint64_t bytes_since_trim_ = 0;       // guarded by mutex_

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
@@ -13,8 +14,8 @@
 
 #include "fs/base/freed_memory.h"
 #include "server/control_server.h"
-#include "vrpc/handshake.h"
 #include "vrpc/server.h"
+#include "vrpc/sockets.h"
 
 namespace prism::server {
 namespace {
@@ -40,11 +41,18 @@ nlohmann::json Describe(const std::vector<vrpc::LaneInfo>& lanes) {
   nlohmann::json result = nlohmann::json::array();
   for (const vrpc::LaneInfo& lane : lanes)
     result.push_back({{"id", lane.id},
+                      {"port", lane.port},
+                      {"lane", lane.lane},
+                      {"attached", lane.attached},
+                      {"sessions", lane.sessions},
+                      {"drops", lane.drops},
+                      {"drop_reason", lane.drop_reason},
                       {"volume", lane.volume},
                       {"importing", lane.importing},
                       {"pid", lane.pid},
                       {"uid", lane.uid},
                       {"connected_sec", lane.connected_sec},
+                      {"waiting", lane.waiting},
                       {"calls", lane.calls},
                       {"errors", lane.errors},
                       {"read_bytes", lane.read_bytes},
@@ -69,12 +77,16 @@ Outcome<void> Serve(const Options& options, const sigset_t& signals) {
   PRISM_TRY(control.Bind(options.control_path));
   vrpc::ServerOptions lane_options;
   lane_options.workers = options.workers;
-  PRISM_ASSIGN(lanes, vrpc::Server::Listen(
-                          lane_path,
-                          [&host](std::string_view volume, bool importing) {
-                            return host->Attach(volume, importing);
-                          },
-                          lane_options));
+  lane_options.durability_epoch = host->WriteVerifier();
+  PRISM_ASSIGN(lanes, vrpc::Server::Start(lane_options));
+  PRISM_TRY(lanes->AddPort({.name = "general",
+                            .path = lane_path,
+                            .uid = geteuid(),
+                            .opener = [&host](const vrpc::OpenRequest& request) {
+                              return request.resume
+                                         ? host->Resume(request.volume)
+                                         : host->Attach(request.volume, request.importing);
+                            }}));
   if (!options.nfs.listen.empty()) {
     PRISM_ASSIGN(nfs, NfsService::Start(*host, exports, options.nfs));
   }
@@ -91,6 +103,7 @@ Outcome<void> Serve(const Options& options, const sigset_t& signals) {
   sd_notify(0, "STOPPING=1");
   control.Stop();
   nfs.reset();
+  host->KeepOrphans();
   lanes->Stop();
   lanes.reset();
   host.reset();

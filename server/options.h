@@ -10,7 +10,7 @@
 namespace prism::server {
 
 struct Options {
-  fs::HostOptions host;
+  fs::HostOptions host{.resume_grace_ms = 15000};
   std::string control_path = "/run/prism/control.sock";
   NfsOptions nfs;  // listen empty: no NFS
   std::string log_level = "info";

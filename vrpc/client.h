@@ -4,8 +4,9 @@
 // one. A call waits for its reply by polling briefly where replies of its kind come fast, then
 // asleep.
 // DEATH: when the server or the lane goes, every pending and later call returns kDisconnected
-// promptly. Whether a pending call took place is then unknown. A Client does not reconnect: make a
-// new one.
+// promptly. Whether a pending call took place is then unknown, unless it carried a number
+// (Caller::request): a later client of the same `client` id can ask by FindDone. A Client does not
+// reconnect: ResumingClient does.
 // FORK: connect after forking into the background; the thread inside does not survive fork().
 #pragma once
 
@@ -17,10 +18,11 @@
 
 #include "fs/base/failure.h"
 #include "fs/contract/file_system.h"
+#include "vrpc/endpoint.h"
 
 namespace prism::vrpc {
 
-class Channel;
+class Session;
 
 struct ConnectOptions {
   std::string volume;
@@ -28,12 +30,17 @@ struct ConnectOptions {
   uint32_t timeout_ms = 10000;  // for connecting and the handshake
   uint32_t queues = 0;          // calls that can be under way; 0: as many as the server gives
   uint32_t spin_us_max = 50;    // longest polling for a reply before sleeping; 0: never
+  uint64_t client = 0;          // by which the server knows its requests again; 0: a new one
+  bool resume = false;          // this client had a session, which was lost
 };
 
 class Client final : public fs::FileSystem {
  public:
-  // lane_path: see LanePathFor. Errors: kDisconnected (no server there), kTimedOut, kProtocol
-  // (not a Prism server, or none of this version), and the server's own refusal, in its words.
+  // Errors: the endpoint's own, kTimedOut, kProtocol (not a Prism server, or none of this version),
+  // and the server's own refusal, in its words.
+  static Outcome<std::shared_ptr<Client>> Connect(const EndpointFactory& endpoints,
+                                                  const ConnectOptions& options);
+  // Over a port's socket: see SocketEndpoint.
   static Outcome<std::shared_ptr<Client>> Connect(const std::string& lane_path,
                                                   const ConnectOptions& options);
   // REQUIRES: no call under way. May run within the disconnect callback.
@@ -46,6 +53,10 @@ class Client final : public fs::FileSystem {
   bool connected() const;
   // Ends the lane from this side: pending and later calls return kDisconnected.
   void Disconnect();
+
+  // What the server said about itself: changes when, and only when, it may have lost what it had
+  // acknowledged as unstable.
+  uint64_t durability_epoch() const { return durability_epoch_; }
 
   // Does nothing, on the server: a measure of the channel.
   Status Null();
@@ -96,6 +107,8 @@ class Client final : public fs::FileSystem {
   Result<uint64_t> CopyRange(const fs::Caller& caller, InodeId from, uint64_t from_offset,
                              InodeId to, uint64_t to_offset, uint64_t length) override;
   Status Release(const fs::Caller& caller, InodeId ino) override;
+  // Of this client's requests: the rest of the id is not looked at.
+  Result<InodeId> FindDone(const fs::RequestId& request) override;
   Status Lock(const fs::Caller& caller, const fs::LockArgs& args) override;
   Result<std::optional<fs::LockHolder>> TestLock(const fs::Caller& caller,
                                                  const fs::LockArgs& args) override;
@@ -103,9 +116,10 @@ class Client final : public fs::FileSystem {
   Status DropLocks(const fs::Caller& caller, InodeId ino, std::string_view owner_prefix) override;
 
  private:
-  explicit Client(std::shared_ptr<Channel> channel);
+  Client(std::shared_ptr<Session> session, uint64_t durability_epoch);
 
-  std::shared_ptr<Channel> channel_;
+  std::shared_ptr<Session> session_;
+  const uint64_t durability_epoch_;
   std::thread watcher_;  // waits for events and for the end of the lane
 };
 

@@ -1,93 +1,51 @@
-// How a lane comes into being: one exchange over a UNIX stream socket.
+// How a session begins and ends on a lane: by words in the lane's first page. PROTOCOL.md has the
+// bytes and the order.
 //
-// The client sends one Hello, the server one Answer which carries the segment and its eventfds by
-// SCM_RIGHTS. Both are of fixed size, so neither side allocates by a peer's length. The socket then
-// stays open and silent: its end is the death notice in both directions. Nothing else is ever sent.
-// PROTOCOL.md has the bytes.
+// The client writes a Hello, then another value into hello_seq, and rings; the server copies the
+// Hello, ends what session there was, and writes an Answer, then that value into answer_seq. The
+// epoch says by changing that the server has ended a session without being asked.
 #pragma once
 
-#include <sys/types.h>
-
-#include <chrono>
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "fs/base/failure.h"
-#include "fs/base/unique_fd.h"
+#include "vrpc/endpoint.h"
+#include "vrpc/layout.h"
+#include "vrpc/segment.h"
 
 namespace prism::vrpc {
 
-// Where a server whose control socket is control_path listens for lanes.
-std::string LanePathFor(std::string_view control_path);
+// Never 0, hard to guess.
+uint64_t RandomNumber();
 
-inline constexpr uint64_t kHelloMagic = 0x314f4c4c45485650;   // "PVHELLO1"
-inline constexpr uint64_t kAnswerMagic = 0x31525753414e5650;  // "PVNASWR1"
-inline constexpr uint32_t kVersion = 1;                       // of everything in PROTOCOL.md
-inline constexpr size_t kVolumeNameMax = 128;                 // bytes
-inline constexpr size_t kAnswerMessageMax = 472;              // bytes
-inline constexpr uint32_t kHelloImporting = 1;                // flag: attach to fill an import
+inline uint64_t LoadEpoch(const LaneMemory& lane) {
+  return std::atomic_ref<uint64_t>(lane.control()->epoch).load(std::memory_order_acquire);
+}
 
-struct Hello {
-  uint64_t magic;
-  uint32_t version_min;
-  uint32_t version_max;
-  uint32_t flags;
-  uint32_t queues;  // how many the client wants; 0: as many as the server gives
-  uint32_t volume_bytes;
-  uint32_t reserved;  // 0
-  char volume[kVolumeNameMax];
-};
-static_assert(sizeof(Hello) == 160);
+// The client's half.
 
-struct Answer {
-  uint64_t magic;
-  uint32_t version;        // the one both will use
-  uint32_t error;          // an Err; kOk: the descriptors came along
-  uint64_t segment_bytes;  // size of the memfd
-  uint32_t queues;         // how many there are
-  uint32_t message_bytes;
-  uint64_t reserved;  // 0
-  char message[kAnswerMessageMax];
-};
-static_assert(sizeof(Answer) == 512);
+// A Hello for `volume`; the rest is 0, but for magic and versions.
+Hello HelloFor(std::string_view volume);
+// Says it on this lane of an endpoint and waits for the answer; fills in hello.epoch, and says it
+// again when the epoch changes meanwhile. Errors: kTimedOut, kDisconnected, kProtocol, and the
+// server's refusal, in its words.
+Outcome<Answer> SayHello(Endpoint& endpoint, const LaneMemory& lane, uint32_t vector, Hello& hello,
+                         Deadline deadline);
 
-// The eventfds of a lane. Descriptors travel in this order: segment, notify, then per queue
-// doorbell and completion.
-struct LaneFds {
-  UniqueFd notify;                    // eventfd: events wait for the client
-  std::vector<UniqueFd> doorbells;    // eventfd per queue: requests wait for the server
-  std::vector<UniqueFd> completions;  // eventfd per queue: replies wait for the client
-};
+// The server's half.
 
-using Deadline = std::chrono::steady_clock::time_point;
-
-// A listening, non-blocking socket of mode 0600. A socket file nobody listens on is replaced; one
-// with a live server is kBusy.
-Outcome<UniqueFd> ListenAt(const std::string& path);
-// A connected socket. kDisconnected: no server there.
-Outcome<UniqueFd> ConnectTo(const std::string& path, Deadline deadline);
-
-// The client's half, on a connected socket.
-struct Welcome {
-  UniqueFd segment;  // memfd
-  uint64_t segment_bytes = 0;
-  LaneFds fds;
-};
-Outcome<Welcome> Greet(int socket_fd, const Hello& hello, Deadline deadline);
-
-// The server's half. Checks what a hello says; the volume's name is only bounded, not judged.
+// One copy of what the client has written; whatever it writes later is not seen.
+Hello FetchHello(const LaneMemory& lane);
+// What a hello says, apart from its epoch; the volume's name is only bounded, not judged.
 Outcome<void> CheckHello(const Hello& hello);
-// Both best effort: a client that has gone is noticed by its socket.
-void SendWelcome(int socket_fd, int segment_fd, uint64_t segment_bytes, const LaneFds& fds);
-void SendRefusal(int socket_fd, const Failure& failure);
-
-// Who is at the other end, as the kernel says.
-struct Peer {
-  pid_t pid = 0;
-  uid_t uid = 0;
-};
-Outcome<Peer> PeerOf(int socket_fd);
+// Empties the rings and clears the events' words. REQUIRES: no session, on the server's side.
+void ResetRings(const LaneMemory& lane);
+// Publishes an answer to the Hello of that number.
+void PutAnswer(const LaneMemory& lane, uint32_t hello_seq, const Answer& answer);
+void PutEpoch(const LaneMemory& lane, uint64_t epoch);
+Answer Refusal(const Failure& failure);
 
 }  // namespace prism::vrpc

@@ -1,14 +1,12 @@
 #include "vrpc/lane.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <cstring>
 #include <ctime>
 
 #include "fs/base/check.h"
-#include "vrpc/doorbell.h"
 
 namespace prism::vrpc {
 namespace {
@@ -22,7 +20,9 @@ bool ParseHeader(std::string_view message, RequestHeader& header, Workspace& wor
                  std::string_view& body) {
   std::memcpy(&header, message.data(), sizeof header);
   message.remove_prefix(sizeof header);
-  if (header.groups > fs::kGroupsMax || header.check_permission > 1) return false;
+  if (header.groups > fs::kGroupsMax || header.check_permission > 1 || header.reserved[0] != 0 ||
+      header.reserved[1] != 0 || header.reserved2 != 0)
+    return false;
   size_t groups_bytes = header.groups * sizeof(uint32_t);
   if (message.size() < groups_bytes) return false;
   std::memcpy(workspace.groups, message.data(), groups_bytes);
@@ -32,83 +32,64 @@ bool ParseHeader(std::string_view message, RequestHeader& header, Workspace& wor
 
 }  // namespace
 
-Outcome<std::shared_ptr<Lane>> Lane::Create(Origin origin, const Geometry& geometry,
-                                            std::shared_ptr<fs::FileSystem> fs, UniqueFd socket,
-                                            uint64_t spin_max_ns) {
-  PRISM_ASSIGN(Segment segment, Segment::Create(geometry));
-  LaneFds fds;
-  PRISM_ASSIGN(fds.notify, MakeDoorbell());
-  for (uint32_t i = 0; i < geometry.queues; ++i) {
-    PRISM_ASSIGN(UniqueFd doorbell, MakeDoorbell());
-    PRISM_ASSIGN(UniqueFd completion, MakeDoorbell());
-    fds.doorbells.push_back(std::move(doorbell));
-    fds.completions.push_back(std::move(completion));
-  }
-  return std::shared_ptr<Lane>(new Lane(std::move(origin), std::move(segment), std::move(fds),
-                                        std::move(fs), std::move(socket), spin_max_ns));
-}
-
-Lane::Lane(Origin origin, Segment segment, LaneFds fds, std::shared_ptr<fs::FileSystem> fs,
-           UniqueFd socket, uint64_t spin_max_ns)
+Lane::Lane(Origin origin, std::shared_ptr<Channel> channel, uint32_t index, uint32_t queues,
+           std::shared_ptr<fs::FileSystem> fs, uint64_t spin_max_ns, Notices notices)
     : origin_(std::move(origin)),
       connected_sec_(std::time(nullptr)),
-      socket_(std::move(socket)),
+      channel_(std::move(channel)),
+      index_(index),
+      memory_(channel_->lane(index)),
       spin_max_ns_(spin_max_ns),
-      segment_(std::move(segment)),
-      fds_(std::move(fds)),
+      notices_(std::move(notices)),
       fs_(std::move(fs)) {
-  const Geometry& geometry = segment_.geometry();
-  for (uint32_t i = 0; i < geometry.queues; ++i) {
-    QueueControl* control = segment_.queue(i);
+  const Geometry& geometry = memory_.geometry();
+  PRISM_CHECK(queues <= geometry.queues);
+  for (uint32_t i = 0; i < queues; ++i) {
+    QueueControl* control = memory_.queue(i);
     auto queue = std::make_unique<Queue>();
-    // It sleeps until a worker is told otherwise.
-    Shared(control->submission.sleeps).store(1, std::memory_order_relaxed);
-    queue->submissions = {&control->submission, segment_.submissions(i), geometry.ring_entries};
-    queue->completions = {&control->completion, segment_.completions(i), geometry.ring_entries};
+    queue->submissions = {&control->submission, memory_.submissions(i), geometry.ring_entries};
+    queue->completions = {&control->completion, memory_.completions(i), geometry.ring_entries};
     queues_.push_back(std::move(queue));
   }
-  events_ = {&segment_.event_control()->ring, segment_.event_slots(), geometry.events};
+  events_ = {&memory_.event_control()->ring, memory_.event_slots(), geometry.events};
   fs_->SetListener(this);
 }
 
 Lane::~Lane() {
   fs_->SetListener(nullptr);
   fs_.reset();
-  // A peer may have filled a counter to block whoever rings: nobody may stay there.
-  TryClear(fds_.notify.get());
-  for (const UniqueFd& fd : fds_.completions) TryClear(fd.get());
+  notices_.gone();
 }
 
-LaneInfo Lane::Info() const {
-  LaneInfo info{.id = origin_.id,
-                .volume = origin_.volume,
-                .importing = origin_.importing,
-                .pid = origin_.peer.pid,
-                .uid = origin_.peer.uid,
-                .connected_sec = connected_sec_};
-  for (const auto& queue : queues_) {
-    info.calls += queue->calls.load(std::memory_order_relaxed);
-    info.errors += queue->errors.load(std::memory_order_relaxed);
-    info.read_bytes += queue->read_bytes.load(std::memory_order_relaxed);
-    info.written_bytes += queue->written_bytes.load(std::memory_order_relaxed);
+void Lane::Describe(LaneInfo& info) const {
+  info.volume = origin_.volume;
+  info.importing = origin_.importing;
+  info.client = origin_.client;
+  info.connected_sec = connected_sec_;
+  info.waiting = 0;
+  info.calls = info.errors = info.read_bytes = info.written_bytes = 0;
+  uint32_t ring_entries = memory_.geometry().ring_entries;
+  for (uint32_t i = 0; i < queues(); ++i) {
+    const Queue& queue = *queues_[i];
+    RingControl& ring = memory_.queue(i)->submission;
+    info.waiting += std::min(Shared(ring.tail).load(std::memory_order_relaxed) -
+                                 Shared(ring.head).load(std::memory_order_relaxed),
+                             ring_entries);
+    info.calls += queue.calls.load(std::memory_order_relaxed);
+    info.errors += queue.errors.load(std::memory_order_relaxed);
+    info.read_bytes += queue.read_bytes.load(std::memory_order_relaxed);
+    info.written_bytes += queue.written_bytes.load(std::memory_order_relaxed);
   }
-  return info;
 }
 
 void Lane::Fail(const std::string& reason) {
-  if (Close())
-    spdlog::warn("lane {} (volume '{}', pid {}) is dropped: {}", origin_.id, origin_.volume,
-                 origin_.peer.pid, reason);
-}
-
-bool Lane::Close() {
-  if (dead_.exchange(true)) return false;
-  ::shutdown(socket_.get(), SHUT_RDWR);
-  return true;
+  if (!Close()) return;
+  spdlog::warn("{} (volume '{}') is dropped: {}", origin_.who, origin_.volume, reason);
+  notices_.failed(reason);
 }
 
 bool Lane::CheckEntry(const SubmissionEntry& entry) {
-  const Geometry& geometry = segment_.geometry();
+  const Geometry& geometry = memory_.geometry();
   if (entry.slot >= geometry.slots) {
     Fail(fmt::format("slot {} of {}", entry.slot, geometry.slots));
   } else if (entry.message_bytes < sizeof(RequestHeader) ||
@@ -137,15 +118,16 @@ Lane::Served Lane::ServeNext(uint32_t index, Workspace& workspace) {
   uint64_t start_ns = NowNs();
   if (has_untold_.load(std::memory_order_relaxed)) TellUntold();
 
-  std::span<std::byte> message = segment_.message(index, entry.slot);
+  std::span<std::byte> message = memory_.message(index, entry.slot);
   workspace.request.resize(entry.message_bytes);
   FetchOnce(workspace.request.data(), message.data(), entry.message_bytes);
   workspace.reply.assign(sizeof(ReplyHeader), '\0');
   workspace.scratch.clear();
   ServeContext context{.fs = *fs_,
                        .caller = {},
+                       .request = {},
                        .body = {},
-                       .payload = segment_.payload(index, entry.slot),
+                       .payload = memory_.payload(index, entry.slot),
                        .payload_bytes = entry.payload_bytes,
                        .reply = workspace.reply,
                        .scratch = workspace.scratch};
@@ -183,6 +165,8 @@ Err Lane::Run(Workspace& workspace, ServeContext& context, uint16_t& op) {
                     .gid = header.gid,
                     .groups = {workspace.groups, header.groups},
                     .check_permission = header.check_permission != 0};
+  context.request = {.client = origin_.client, .number = header.number};
+  if (header.number != 0) context.caller.request = &context.request;
   return row->serve(context);
 }
 
@@ -194,7 +178,7 @@ bool Lane::Reply(uint32_t index, const CompletionEntry& completion) {
     return false;
   }
   queue.client_slept = queue.completions.ConsumerSleeps();
-  if (queue.client_slept) RingUnlessRung(fds_.completions[index].get());
+  if (queue.client_slept) RingClient(1 + index);
   return true;
 }
 
@@ -266,16 +250,16 @@ void Lane::OnEvent(const fs::Event& event) {
       untold_.push_back(event);
       has_untold_.store(true, std::memory_order_relaxed);
     }
-    Shared(segment_.event_control()->lost).store(++lost_, std::memory_order_seq_cst);
+    Shared(memory_.event_control()->lost).store(++lost_, std::memory_order_seq_cst);
   }
-  if (events_.ConsumerSleeps()) RingUnlessRung(fds_.notify.get());
+  if (events_.ConsumerSleeps()) RingClient(0);
 }
 
 void Lane::TellUntold() {
   std::lock_guard lock(events_mutex_);
   while (!untold_.empty() && Tell(untold_.back())) untold_.pop_back();
   has_untold_.store(!untold_.empty(), std::memory_order_relaxed);
-  if (events_.ConsumerSleeps()) RingUnlessRung(fds_.notify.get());
+  if (events_.ConsumerSleeps()) RingClient(0);
 }
 
 }  // namespace prism::vrpc

@@ -1,5 +1,5 @@
-// The server's side of one lane: its segment, its FileSystem, and the checks of what the client
-// writes.
+// The server's side of one session on a lane: the lane's memory, its FileSystem, and the checks of
+// what the client writes.
 //
 // THREADS: a queue is served by one thread at a time (the worker pool's one-shot arming sees to
 // it); everything else is for any thread.
@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -14,10 +15,9 @@
 
 #include "fs/base/failure.h"
 #include "fs/contract/file_system.h"
-#include "vrpc/handshake.h"
+#include "vrpc/channel.h"
 #include "vrpc/operations.h"
 #include "vrpc/ring.h"
-#include "vrpc/segment.h"
 #include "vrpc/server.h"
 #include "vrpc/spin.h"
 
@@ -34,30 +34,37 @@ struct Workspace {
 class Lane final : public fs::EventListener {
  public:
   struct Origin {
-    uint64_t id = 0;
+    uint64_t session = 0;  // never used again by this server
     std::string volume;
     bool importing = false;
-    Peer peer;
+    uint64_t client = 0;
+    std::string who;  // for the log: port, process, lane
   };
-  // Makes the segment and the eventfds, and listens to fs.
-  static Outcome<std::shared_ptr<Lane>> Create(Origin origin, const Geometry& geometry,
-                                               std::shared_ptr<fs::FileSystem> fs, UniqueFd socket,
-                                               uint64_t spin_max_ns);
-  // Releases the FileSystem and the segment.
+  // Called from any thread, once at most each; must not wait.
+  struct Notices {
+    std::function<void(std::string reason)> failed;  // the client has broken the protocol
+    std::function<void()> gone;  // after the destruction: nobody is inside, the FileSystem released
+  };
+  // REQUIRES: reset rings. queues: that are served, at most the lane's. Listens to fs from now on.
+  Lane(Origin origin, std::shared_ptr<Channel> channel, uint32_t index, uint32_t queues,
+       std::shared_ptr<fs::FileSystem> fs, uint64_t spin_max_ns, Notices notices);
+  // Releases the FileSystem.
   ~Lane() override;
 
-  uint64_t id() const { return origin_.id; }
+  uint64_t session() const { return origin_.session; }
   const Origin& origin() const { return origin_; }
-  const Segment& segment() const { return segment_; }
-  const LaneFds& fds() const { return fds_; }
-  int socket_fd() const { return socket_.get(); }
-  LaneInfo Info() const;
+  uint32_t queues() const { return static_cast<uint32_t>(queues_.size()); }
+  int doorbell(uint32_t queue) const {
+    return channel_->doorbell(channel_->geometry().queue_vector(index_, queue));
+  }
+  // What is of the session.
+  void Describe(LaneInfo& info) const;
 
   bool dead() const { return dead_.load(std::memory_order_relaxed); }
-  // Ends the lane: nothing more is served. The reason goes to the log, once.
+  // Ends the session: nothing more is served. The reason is told, once.
   void Fail(const std::string& reason);
   // The same without a complaint; false: it had ended already.
-  bool Close();
+  bool Close() { return !dead_.exchange(true); }
 
   enum class Served : uint8_t { kNothing, kRequest, kDead };
   // Takes and serves one request of a queue, if there is one.
@@ -93,8 +100,9 @@ class Lane final : public fs::EventListener {
     std::atomic<uint64_t> written_bytes = 0;
   };
 
-  Lane(Origin origin, Segment segment, LaneFds fds, std::shared_ptr<fs::FileSystem> fs,
-       UniqueFd socket, uint64_t spin_max_ns);
+  void RingClient(uint32_t k) const {
+    channel_->RingClient(channel_->geometry().handshake_vector(index_) + k);
+  }
   bool CheckEntry(const SubmissionEntry& entry);
   Err Run(Workspace& workspace, ServeContext& context, uint16_t& op);
   bool Reply(uint32_t queue, const CompletionEntry& completion);
@@ -105,10 +113,11 @@ class Lane final : public fs::EventListener {
 
   const Origin origin_;
   const int64_t connected_sec_;
-  const UniqueFd socket_;
+  const std::shared_ptr<Channel> channel_;
+  const uint32_t index_;
+  const LaneMemory memory_;
   const uint64_t spin_max_ns_;
-  Segment segment_;
-  LaneFds fds_;
+  const Notices notices_;
   std::shared_ptr<fs::FileSystem> fs_;
   std::vector<std::unique_ptr<Queue>> queues_;
   std::atomic<bool> dead_ = false;

@@ -42,8 +42,9 @@ enum class Op : uint16_t {
   kTestLock = 26,
   kCancelLock = 27,
   kDropLocks = 28,
+  kFindDone = 29,
 };
-inline constexpr uint16_t kOpCount = 29;
+inline constexpr uint16_t kOpCount = 30;
 
 struct Nothing {};  // Null, Statfs, Sync; and every reply without a result
 inline auto FieldsOf(Nothing&) { return std::tuple<>(); }
@@ -94,11 +95,12 @@ struct WriteRequest {
   InodeId ino = 0;
   uint64_t offset = 0;
   bool append = false;
+  bool append_at = false;
   fs::Stability stability = fs::Stability::kUnstable;
   bool kill_privileges = false;
 };
 inline auto FieldsOf(WriteRequest& v) {
-  return std::tie(v.ino, v.offset, v.append, v.stability, v.kill_privileges);
+  return std::tie(v.ino, v.offset, v.append, v.append_at, v.stability, v.kill_privileges);
 }
 
 // The request's payload: data_bytes of the file's data, then the extended attributes.
@@ -234,6 +236,17 @@ struct DropLocksRequest {
   std::string_view owner_prefix;
 };
 inline auto FieldsOf(DropLocksRequest& v) { return std::tie(v.ino, v.owner_prefix); }
+
+// Of this client's requests, the one with this number.
+struct FindDoneRequest {
+  uint32_t number = 0;
+};
+inline auto FieldsOf(FindDoneRequest& v) { return std::tie(v.number); }
+
+struct FindDoneReply {
+  InodeId ino = 0;
+};
+inline auto FieldsOf(FindDoneReply& v) { return std::tie(v.ino); }
 
 // Strings that break the contract's bounds travel cut to one byte more than allowed, or a little:
 // the server refuses them for the same reason as if it had seen all.

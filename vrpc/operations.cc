@@ -114,6 +114,7 @@ Err ServeWrite(ServeContext& c) {
                                          .offset = request.offset,
                                          .data = c.payload.first(c.payload_bytes),
                                          .append = request.append,
+                                         .append_at = request.append_at,
                                          .stability = request.stability,
                                          .kill_privileges = request.kill_privileges}));
 }
@@ -277,6 +278,15 @@ Err ServeDropLocks(ServeContext& c) {
   return Answer(c, c.fs.DropLocks(c.caller, request.ino, request.owner_prefix));
 }
 
+Err ServeFindDone(ServeContext& c) {
+  VRPC_PARSE(FindDoneRequest, request);
+  Result<InodeId> done =
+      c.fs.FindDone({.client = c.request.client, .number = request.number, .checksum = 0});
+  if (!done) return done.error();
+  Encoder(c.reply).Put(FindDoneReply{*done});
+  return Err::kOk;
+}
+
 constexpr std::array<OperationRow, kOpCount> kOperations = {{
     {Op::kNull, "null", ServeNull},
     {Op::kStatfs, "statfs", ServeStatfs},
@@ -307,6 +317,7 @@ constexpr std::array<OperationRow, kOpCount> kOperations = {{
     {Op::kTestLock, "test_lock", ServeTestLock},
     {Op::kCancelLock, "cancel_lock", ServeCancelLock},
     {Op::kDropLocks, "drop_locks", ServeDropLocks},
+    {Op::kFindDone, "find_done", ServeFindDone},
 }};
 
 constexpr bool RowsAreInOrder() {

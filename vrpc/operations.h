@@ -18,6 +18,7 @@ namespace prism::vrpc {
 struct ServeContext {
   fs::FileSystem& fs;
   fs::Caller caller;
+  fs::RequestId request;         // the session's client, and its number for the request
   std::string_view body;         // the operation's fields
   std::span<std::byte> payload;  // the whole slot
   uint32_t payload_bytes = 0;    // of the request; at most the slot

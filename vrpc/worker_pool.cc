@@ -13,8 +13,8 @@ namespace {
 constexpr uint32_t kTurnRequests = 64;
 constexpr uint64_t kTurnNs = 200'000;
 
-constexpr uint64_t kStopToken = 0;  // lanes are numbered from 1
-uint64_t TokenOf(uint64_t lane_id, uint32_t queue) { return lane_id * kQueuesMax + queue; }
+constexpr uint64_t kStopToken = 0;  // sessions are numbered from 1
+uint64_t TokenOf(uint64_t session, uint32_t queue) { return session * kQueuesMax + queue; }
 
 }  // namespace
 
@@ -45,37 +45,38 @@ void WorkerPool::Stop() {
 Outcome<void> WorkerPool::Add(std::shared_ptr<Lane> lane) {
   {
     std::lock_guard lock(mutex_);
-    lanes_[lane->id()] = lane;
+    lanes_[lane->session()] = lane;
   }
-  for (uint32_t i = 0; i < lane->fds().doorbells.size(); ++i) {
-    epoll_event event{.events = EPOLLIN | EPOLLONESHOT, .data = {.u64 = TokenOf(lane->id(), i)}};
-    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, lane->fds().doorbells[i].get(), &event) != 0) {
+  for (uint32_t i = 0; i < lane->queues(); ++i) {
+    epoll_event event{.events = EPOLLIN | EPOLLONESHOT,
+                      .data = {.u64 = TokenOf(lane->session(), i)}};
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, lane->doorbell(i), &event) != 0) {
       int error = errno;
-      Remove(lane->id());
+      Remove(lane->session());
       return ExplainErrno(error, "cannot watch a doorbell");
     }
   }
   return {};
 }
 
-std::shared_ptr<Lane> WorkerPool::Remove(uint64_t lane_id) {
+std::shared_ptr<Lane> WorkerPool::Remove(uint64_t session) {
   std::shared_ptr<Lane> lane;
   {
     std::lock_guard lock(mutex_);
-    auto found = lanes_.find(lane_id);
+    auto found = lanes_.find(session);
     if (found == lanes_.end()) return nullptr;
     lane = std::move(found->second);
     lanes_.erase(found);
   }
   // Closing would not do: the client has the same eventfds open, which keeps them in the set.
-  for (const UniqueFd& fd : lane->fds().doorbells)
-    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd.get(), nullptr);
+  for (uint32_t i = 0; i < lane->queues(); ++i)
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, lane->doorbell(i), nullptr);
   return lane;
 }
 
-std::shared_ptr<Lane> WorkerPool::Find(uint64_t lane_id) const {
+std::shared_ptr<Lane> WorkerPool::Find(uint64_t session) const {
   std::lock_guard lock(mutex_);
-  auto found = lanes_.find(lane_id);
+  auto found = lanes_.find(session);
   return found == lanes_.end() ? nullptr : found->second;
 }
 
@@ -84,11 +85,6 @@ std::vector<std::shared_ptr<Lane>> WorkerPool::All() const {
   std::vector<std::shared_ptr<Lane>> lanes;
   for (const auto& [id, lane] : lanes_) lanes.push_back(lane);
   return lanes;
-}
-
-size_t WorkerPool::size() const {
-  std::lock_guard lock(mutex_);
-  return lanes_.size();
 }
 
 void WorkerPool::Work() {
@@ -112,7 +108,7 @@ void WorkerPool::Work() {
 }
 
 bool WorkerPool::ServeQueue(Lane& lane, uint32_t queue, Workspace& workspace, epoll_event& next) {
-  TryClear(lane.fds().doorbells[queue].get());
+  TryClear(lane.doorbell(queue));
   lane.Enter(queue);
   uint32_t requests = 0;
   uint64_t turn_start_ns = NowNs();
@@ -145,9 +141,9 @@ bool WorkerPool::OtherWaits(epoll_event& next) const {
 
 void WorkerPool::Arm(const Lane& lane, uint32_t queue, uint32_t extra_events) const {
   epoll_event event{.events = EPOLLIN | EPOLLONESHOT | extra_events,
-                    .data = {.u64 = TokenOf(lane.id(), queue)}};
+                    .data = {.u64 = TokenOf(lane.session(), queue)}};
   // Fails only when the lane has been removed.
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, lane.fds().doorbells[queue].get(), &event);
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, lane.doorbell(queue), &event);
 }
 
 }  // namespace prism::vrpc

@@ -32,11 +32,10 @@ class WorkerPool {
   // Serves this lane from now on.
   Outcome<void> Add(std::shared_ptr<Lane> lane);
   // Forgets it. A worker that is with one of its queues finishes its request; the last to let go
-  // destroys the lane. nullptr: no such lane.
-  std::shared_ptr<Lane> Remove(uint64_t lane_id);
-  std::shared_ptr<Lane> Find(uint64_t lane_id) const;
+  // destroys the lane. nullptr: no such session.
+  std::shared_ptr<Lane> Remove(uint64_t session);
+  std::shared_ptr<Lane> Find(uint64_t session) const;
   std::vector<std::shared_ptr<Lane>> All() const;
-  size_t size() const;
 
   // Workers finish the requests they are at; then they are gone. Idempotent.
   void Stop();
@@ -56,7 +55,7 @@ class WorkerPool {
   std::atomic<int> idle_ = 0;  // workers asleep in epoll_wait
   std::atomic<bool> stopping_ = false;
   mutable std::mutex mutex_;
-  std::map<uint64_t, std::shared_ptr<Lane>> lanes_;
+  std::map<uint64_t, std::shared_ptr<Lane>> lanes_;  // by session
   std::vector<std::thread> threads_;
 };
 

@@ -52,8 +52,8 @@ struct Caller {
   uint32_t gid = 0;
   std::span<const uint32_t> groups = {};  // supplementary, at most kGroupsMax
   bool check_permission = false;
-  // Create, Link, Unlink, Rmdir and Rename that change something note it in the same atomic step as
-  // done: see FileSystem::FindDone.
+  // Create, Link, Unlink, Rmdir, Rename, Setxattr and Removexattr that change something note it in
+  // the same atomic step as done: see FileSystem::FindDone.
   const RequestId* request = nullptr;
 };
 
@@ -123,11 +123,14 @@ enum class Stability : uint8_t { kUnstable = 0, kDataSync = 1, kFileSync = 2 }; 
 
 struct WriteArgs {
   InodeId ino = 0;
-  uint64_t offset = 0;  // ignored with append
+  uint64_t offset = 0;  // ignored with append, unless append_at
   // At most kIoMax bytes. May be memory that a hostile peer changes meanwhile: it is copied exactly
   // once before anything looks at it.
   std::span<const std::byte> data;
   bool append = false;
+  // With append: kAgain, and nothing is written, unless the file ends at `offset`. So that whoever
+  // does not know whether an append was done can ask for it again.
+  bool append_at = false;
   Stability stability = Stability::kUnstable;
   bool kill_privileges = false;  // as in SetAttr
 };
@@ -279,9 +282,9 @@ class FileSystem {
   virtual Status Release(const Caller& caller, InodeId ino) = 0;
 
   // Whether the operation with this id was done, by whichever client object and before a crash or
-  // restart too (if it survived that), and which inode it was about: the one made, linked, removed
-  // or moved. The engine remembers the last thousand of each volume; others may remember nothing.
-  // kNoEntry: not known.
+  // restart too (if it survived that), and which inode it was about: the one made, linked, removed,
+  // moved, or whose attribute changed. The engine remembers the last thousand of each volume;
+  // others may remember nothing. kNoEntry: not known.
   virtual Result<InodeId> FindDone(const RequestId& request) {
     (void)request;
     return Fail(Err::kNoEntry);

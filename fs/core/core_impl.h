@@ -22,7 +22,7 @@ struct VolumeCore::Impl {
         options(core_options),
         key(map->hash_key()),
         data(options.volume, *map, store, budget, holds, options.flusher),
-        orphans(*map, data, holds) {}
+        orphans(*map, data, holds, options.leftovers_from) {}
 
   const std::shared_ptr<cow::VolumeMap> map;
   cow::ChunkStore& store;

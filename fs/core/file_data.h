@@ -54,8 +54,13 @@ class FileData {
   Result<InodeRecord> Load(const cow::ReadView& view, InodeId ino) const;
 
   Result<ReadResult> Read(InodeId ino, uint64_t offset, std::span<std::byte> buffer, Check check);
+  enum class Append : uint8_t {
+    kNo,
+    kYes,  // wherever the file ends
+    kAt,   // if it ends at `offset`, else kAgain
+  };
   // The result says kUnstable; Flush makes more of it.
-  Result<WriteResult> Write(InodeId ino, uint64_t offset, bool append,
+  Result<WriteResult> Write(InodeId ino, uint64_t offset, Append append,
                             std::span<const std::byte> data, Check check);
 
   // What has been written to this file before the call goes into transactions. A file that is gone

@@ -68,7 +68,7 @@ Result<Change> FileData::NoteWritten(FileState& state, uint64_t end, uint64_t ad
   return change;
 }
 
-Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, bool append,
+Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, Append append,
                                     std::span<const std::byte> data, Check check) {
   if (budget_.Exceeded()) {
     PRISM_TRY(Flush(ino));
@@ -88,7 +88,8 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, bool append,
       PRISM_TRY(check(*view, record));
       result.change = Change{record.attr, record.attr};
     }
-    result.offset = append ? record.attr.size : offset;
+    result.offset = append == Append::kNo ? offset : record.attr.size;
+    if (append == Append::kAt && result.offset != offset) return Fail(Err::kAgain);
     if (data.empty()) return result;
     std::unique_lock<std::shared_mutex> data_lock;
     for (;;) {
@@ -97,10 +98,11 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, bool append,
       if (!state->dead) break;
       data_lock.unlock();  // before the last reference to the dead state goes
     }
-    if (append) {
+    if (append != Append::kNo) {
       // Only here, under the lock that every change of size takes, is the end known.
       auto view = map_.Read();
       PRISM_ASSIGN(record, Load(*view, ino));
+      if (append == Append::kAt && record.attr.size != offset) return Fail(Err::kAgain);
       offset = record.attr.size;
     }
     result.offset = offset;

@@ -18,6 +18,10 @@ class Holds {
     std::lock_guard lock(mutex_);
     holders_[ino] = std::move(holders);
   }
+  void Add(InodeId ino, ClientId holder) {
+    std::lock_guard lock(mutex_);
+    holders_[ino].push_back(holder);
+  }
   void Forget(InodeId ino) {
     std::lock_guard lock(mutex_);
     holders_.erase(ino);

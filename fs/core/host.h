@@ -23,6 +23,8 @@ struct HostOptions {
   uint64_t dirty_bytes_max = uint64_t{256} << 20;  // file data not yet given to the store
   uint32_t flush_interval_ms = 1000;  // unsynced operations become durable within about this
   uint32_t checkpoint_interval_ms = 10000;
+  // For so long after a start, files that were open and unlinked are kept for clients that resume.
+  uint32_t resume_grace_ms = 0;
 };
 
 struct VolumeInfo {
@@ -83,6 +85,14 @@ class Host {
   // A FileSystem for one client; see HOLDS in the contract. importing: the one that fills an
   // import.
   virtual Outcome<std::shared_ptr<FileSystem>> Attach(std::string_view name, bool importing) = 0;
+
+  // The same for a client that had one when the server was stopped or killed, and has kept what it
+  // knows of it: it holds every unlinked file that was left then, as if it had never been away. For
+  // HostOptions::resume_grace_ms after the start; later they are gone.
+  virtual Outcome<std::shared_ptr<FileSystem>> Resume(std::string_view name) = 0;
+  // The server stops, and the clients will resume: what they alone hold is not freed any more when
+  // their FileSystem objects go.
+  virtual void KeepOrphans() = 0;
 
   // The same for a front end whose handles name volumes by id, and whose clients say nothing when
   // they have forgotten a file (NFS): unlinked inodes are kStale to it at once, whoever holds them.

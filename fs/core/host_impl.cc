@@ -43,6 +43,8 @@ Outcome<std::unique_ptr<Host>> Host::Open(const HostOptions& options) {
 
 HostImpl::HostImpl(const HostOptions& options, std::unique_ptr<clone::Catalog> catalog)
     : options_(options),
+      leftovers_from_(std::chrono::steady_clock::now() +
+                      std::chrono::milliseconds(options.resume_grace_ms)),
       catalog_(std::move(catalog)),
       budget_(options.dirty_bytes_max),
       flusher_(std::clamp(std::thread::hardware_concurrency(), 1u, 4u)) {}
@@ -76,6 +78,7 @@ std::shared_ptr<VolumeCore> HostImpl::CoreOf(const std::shared_ptr<clone::Volume
     options.volume = volume->id();
     options.dirty_age = std::chrono::milliseconds(options_.flush_interval_ms);
     options.flusher = &flusher_;
+    options.leftovers_from = leftovers_from_;
     core = VolumeCore::Open(volume, catalog_->engine().chunks(), budget_, options);
   }
   return core;
@@ -212,6 +215,19 @@ Outcome<std::shared_ptr<FileSystem>> HostImpl::Attach(std::string_view name, boo
   return CoreOf(entry.volume)->Attach();
 }
 
+Outcome<std::shared_ptr<FileSystem>> HostImpl::Resume(std::string_view name) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(name));
+  if (entry.row.importing)
+    return Explain(Err::kBusy, "volume \"{}\" is still being imported", name);
+  Result<std::shared_ptr<FileSystem>> client = CoreOf(entry.volume)->Resume();
+  if (!client) return Failed(client.error(), "looking for unlinked files");
+  return *client;
+}
+
+void HostImpl::KeepOrphans() {
+  for (const auto& [id, core] : Cores()) core->KeepOrphans();
+}
+
 Outcome<std::shared_ptr<FileSystem>> HostImpl::AttachNetwork(VolumeId id) {
   PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(id));
   if (entry.row.importing)
@@ -236,14 +252,14 @@ Status HostImpl::Checkpoint() { return catalog_->engine().Checkpoint(); }
 Status HostImpl::Drain() {
   for (const auto& [id, core] : Cores()) {
     for (bool more = true; more;) {
-      PRISM_ASSIGN(more, core->ReapOrphans());
+      PRISM_ASSIGN(more, core->ReapOrphans(8, true));
     }
   }
   return catalog_->engine().Drain();
 }
 
 void HostImpl::RunBackground() {
-  ReapAfterStart();
+  bool leftovers_reaped = false;
   auto last_sync = std::chrono::steady_clock::now();
   std::unique_lock lock(background_mutex_);
   while (!stopping_) {
@@ -251,6 +267,10 @@ void HostImpl::RunBackground() {
     lock.unlock();
     for (const auto& [id, core] : Cores()) Tend(id, core);
     auto now = std::chrono::steady_clock::now();
+    if (!leftovers_reaped && now >= leftovers_from_) {
+      ReapLeftovers();
+      leftovers_reaped = true;
+    }
     if (now - last_sync >= std::chrono::milliseconds(options_.flush_interval_ms)) {
       cow::Journal& journal = catalog_->engine().journal();
       (void)journal.WaitDurable(
@@ -278,7 +298,7 @@ void HostImpl::Tend(VolumeId id, const std::shared_ptr<VolumeCore>& core) {
 }
 
 // Files that were open and unlinked when the last run ended.
-void HostImpl::ReapAfterStart() {
+void HostImpl::ReapLeftovers() {
   for (const clone::CatalogEntry& entry : catalog_->List()) {
     {
       std::lock_guard lock(background_mutex_);

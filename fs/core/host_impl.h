@@ -1,6 +1,7 @@
 // The Host over the real engine.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -32,6 +33,8 @@ class HostImpl : public Host {
   Outcome<ExclusiveUsage> Exclusive(std::string_view name) override;
   StoreStats Stats() override;
   Outcome<std::shared_ptr<FileSystem>> Attach(std::string_view name, bool importing) override;
+  Outcome<std::shared_ptr<FileSystem>> Resume(std::string_view name) override;
+  void KeepOrphans() override;
   Outcome<std::shared_ptr<FileSystem>> AttachNetwork(VolumeId id) override;
   uint64_t Mark() override;
   Status WaitDurable(uint64_t mark) override;
@@ -51,12 +54,13 @@ class HostImpl : public Host {
   VolumeInfo InfoOf(const clone::CatalogEntry& entry);
   void RunBackground();
   void Tend(VolumeId id, const std::shared_ptr<VolumeCore>& core);
-  void ReapAfterStart();
+  void ReapLeftovers();
 
   Outcome<void> LoadWriteVerifier();
   void NoteAllSaved();
 
   const HostOptions options_;
+  const std::chrono::steady_clock::time_point leftovers_from_;  // see CoreOptions
   uint64_t write_verifier_ = 0;
   std::unique_ptr<clone::Catalog> catalog_;
   DirtyBudget budget_;

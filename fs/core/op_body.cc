@@ -41,7 +41,9 @@ Result<WriteResult> VolumeFs::Write(const Caller& caller, const WriteArgs& args)
     if (has_privileges) return Fail(Err::kAgain);
     return {};
   };
-  auto written = impl_.data.Write(args.ino, args.offset, args.append, args.data, check);
+  using Append = FileData::Append;
+  const Append append = !args.append ? Append::kNo : (args.append_at ? Append::kAt : Append::kYes);
+  auto written = impl_.data.Write(args.ino, args.offset, append, args.data, check);
   std::optional<Attr> before;
   while (!written && has_privileges) {
     // They go before the first byte of new content comes.
@@ -49,7 +51,7 @@ Result<WriteResult> VolumeFs::Write(const Caller& caller, const WriteArgs& args)
     kill.kill_privileges = true;
     PRISM_ASSIGN(const Change killed, Setattr(Caller{}, args.ino, kill));
     if (!before) before = killed.before;
-    written = impl_.data.Write(args.ino, args.offset, args.append, args.data, check);
+    written = impl_.data.Write(args.ino, args.offset, append, args.data, check);
   }
   PRISM_TRY(written);
   if (before) written->change.before = *before;

@@ -118,7 +118,7 @@ Status VolumeFs::Setxattr(const Caller& caller, InodeId ino, std::string_view na
     record.attr.mode &= ~kSetGid;
   TouchInode(record.attr, Now());
   StoreInode(*transaction, record);
-  PRISM_TRY(Commit(std::move(transaction), {}));
+  PRISM_TRY(Commit(std::move(transaction), {.request = caller.request, .ino = ino}));
   impl_.clients.TellInode(id_, ino);
   return {};
 }
@@ -146,7 +146,7 @@ Status VolumeFs::Removexattr(const Caller& caller, InodeId ino, std::string_view
   if (!erased && !IsAcl(name)) return Fail(Err::kNoAttribute);
   TouchInode(record.attr, Now());
   StoreInode(*transaction, record);
-  PRISM_TRY(Commit(std::move(transaction), {}));
+  PRISM_TRY(Commit(std::move(transaction), {.request = caller.request, .ino = ino}));
   impl_.clients.TellInode(id_, ino);
   return {};
 }

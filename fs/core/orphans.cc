@@ -42,28 +42,42 @@ void Orphans::AfterUnlinked(InodeId ino) {
 }
 
 void Orphans::Detach(ClientId client) {
+  // It will come back: what waits to be written of what it holds still belongs to a file.
+  if (keeps_.load(std::memory_order_relaxed)) return;
   const std::vector<InodeId> last = holds_.RemoveAll(client);
   std::lock_guard lock(mutex_);
   unheld_.insert(unheld_.end(), last.begin(), last.end());
 }
 
+Status Orphans::ScanLeftovers(FunctionRef<void(InodeId)> visitor) {
+  auto view = map_.Read();
+  return view->Scan(MakeKey(ItemType::kOrphan, 0), EndKey(ItemType::kOrphan, kInodeMax),
+                    [&](cow::Key key, std::string_view) {
+                      visitor(key.ino());
+                      return true;
+                    });
+}
+
+Status Orphans::Claim(ClientId client) {
+  std::lock_guard reap_lock(reap_mutex_);
+  if (searched_) return {};
+  return ScanLeftovers([&](InodeId ino) { holds_.Add(ino, client); });
+}
+
 Status Orphans::FindLeftovers() {
   if (searched_) return {};
-  auto view = map_.Read();
   std::lock_guard lock(mutex_);
-  PRISM_TRY(view->Scan(MakeKey(ItemType::kOrphan, 0), EndKey(ItemType::kOrphan, kInodeMax),
-                       [&](cow::Key key, std::string_view) {
-                         if (!holds_.Contains(key.ino())) unheld_.push_back(key.ino());
-                         return true;
-                       }));
+  PRISM_TRY(ScanLeftovers([&](InodeId ino) {
+    if (!holds_.Contains(ino)) unheld_.push_back(ino);
+  }));
   searched_ = true;
   return {};
 }
 
-Result<bool> Orphans::Reap(size_t steps) {
-  if (map_.read_only() || map_.destroyed()) return false;
+Result<bool> Orphans::Reap(size_t steps, bool all) {
+  if (map_.read_only() || map_.destroyed() || keeps_.load(std::memory_order_relaxed)) return false;
   std::lock_guard reap_lock(reap_mutex_);
-  PRISM_TRY(FindLeftovers());
+  if (all || Clock::now() >= leftovers_from_) PRISM_TRY(FindLeftovers());
   for (; steps > 0; --steps) {
     InodeId ino = 0;
     {

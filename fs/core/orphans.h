@@ -1,6 +1,8 @@
 // Inodes without links: who holds them, and freeing those that nobody does.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <deque>
 #include <mutex>
@@ -16,8 +18,15 @@ namespace prism::fs {
 // THREADS: any.
 class Orphans {
  public:
-  Orphans(cow::VolumeMap& map, FileData& data, Holds& holds)
-      : map_(map), data_(data), holds_(holds) {}
+  using Clock = std::chrono::steady_clock;
+
+  // Until `leftovers_from`, what an earlier run left is kept for those who may come back for it.
+  Orphans(cow::VolumeMap& map, FileData& data, Holds& holds, Clock::time_point leftovers_from)
+      : map_(map), data_(data), holds_(holds), leftovers_from_(leftovers_from) {}
+
+  // This client held inodes when an earlier run ended; which, only it knows: it now holds all that
+  // were left. Nothing, once they are being freed.
+  Status Claim(ClientId client);
 
   // kInvalid: it does not hold it. Frees a small inode at once when it was the last holder.
   Status Release(ClientId client, InodeId ino);
@@ -27,10 +36,14 @@ class Orphans {
   void BeforeUnlinked(InodeId ino, std::vector<ClientId> holders);
   void AfterUnlinked(InodeId ino);
 
-  // At most `steps` transactions. True: more to do.
-  Result<bool> Reap(size_t steps);
+  // At most `steps` transactions. True: more to do. `all`: leftovers too, whatever the time.
+  Result<bool> Reap(size_t steps, bool all = false);
+  // From now on clients stay holders when they leave, and nothing is freed: the server stops, and
+  // they will come back.
+  void Keep() { keeps_.store(true, std::memory_order_relaxed); }
 
  private:
+  Status ScanLeftovers(FunctionRef<void(InodeId)> visitor);
   Status FindLeftovers();
   void FreeSoon(InodeId ino);
   Result<bool> FreeStep(InodeId ino);
@@ -38,6 +51,8 @@ class Orphans {
   cow::VolumeMap& map_;
   FileData& data_;
   Holds& holds_;
+  const Clock::time_point leftovers_from_;
+  std::atomic<bool> keeps_{false};
   std::mutex reap_mutex_;  // one reaper at a time
   bool searched_ = false;  // of reap_mutex_
   std::mutex mutex_;       // a leaf; of what follows

@@ -48,6 +48,12 @@ std::shared_ptr<FileSystem> VolumeCore::Attach(const AttachOptions& options) {
   return std::make_shared<VolumeFs>(shared_from_this(), options);
 }
 
+Result<std::shared_ptr<FileSystem>> VolumeCore::Resume() {
+  auto client = std::make_shared<VolumeFs>(shared_from_this(), AttachOptions{});
+  PRISM_TRY(impl_->orphans.Claim(client->id()));
+  return client;
+}
+
 uint32_t VolumeCore::attached() const { return impl_->clients.count(); }
 
 Status VolumeCore::Flush() { return FlushAged(std::chrono::steady_clock::time_point::max()); }
@@ -71,7 +77,11 @@ Result<DataGate> VolumeCore::LockData() {
 
 void VolumeCore::UnlockData() { impl_->data.Resume(); }
 
-Result<bool> VolumeCore::ReapOrphans(size_t steps) { return impl_->orphans.Reap(steps); }
+Result<bool> VolumeCore::ReapOrphans(size_t steps, bool all) {
+  return impl_->orphans.Reap(steps, all);
+}
+
+void VolumeCore::KeepOrphans() { impl_->orphans.Keep(); }
 
 uint64_t VolumeCore::dirty_bytes() const { return impl_->data.dirty_bytes(); }
 

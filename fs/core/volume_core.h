@@ -26,6 +26,8 @@ struct CoreOptions {
   VolumeId volume = 0;                        // for logs
   std::chrono::milliseconds dirty_age{1000};  // data older than this goes with FlushAged
   Flusher* flusher = nullptr;                 // saves full blocks early; outlives the core
+  // Unlinked files of an earlier run are kept until then, for clients that resume.
+  std::chrono::steady_clock::time_point leftovers_from{};
 };
 
 struct AttachOptions {
@@ -70,6 +72,8 @@ class VolumeCore : public std::enable_shared_from_this<VolumeCore> {
 
   // A FileSystem for one client. It keeps the core alive; destroying it releases its holds.
   std::shared_ptr<FileSystem> Attach(const AttachOptions& options = {});
+  // See Host::Resume.
+  Result<std::shared_ptr<FileSystem>> Resume();
   uint32_t attached() const;
 
   // All data and attributes that wait in memory go into transactions. Returns after their Commit:
@@ -85,9 +89,12 @@ class VolumeCore : public std::enable_shared_from_this<VolumeCore> {
   Result<DataGate> LockData();
 
   // Frees inodes that nobody holds: at most `steps` transactions of about a thousand items each.
-  // The first call looks for what an earlier run or the volume's ancestor left. True: more to do.
-  // A read-only volume has nothing to free.
-  Result<bool> ReapOrphans(size_t steps = 8);
+  // One of the first calls looks for what an earlier run or the volume's ancestor left. True: more
+  // to do. A read-only volume has nothing to free. `all`: does not wait for
+  // CoreOptions::leftovers_from.
+  Result<bool> ReapOrphans(size_t steps = 8, bool all = false);
+  // See Host::KeepOrphans.
+  void KeepOrphans();
 
   // Of this volume's data alone; not 0 while anything of a file waits.
   uint64_t dirty_bytes() const;

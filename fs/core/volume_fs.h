@@ -21,6 +21,8 @@ class VolumeFs : public FileSystem {
   VolumeFs(std::shared_ptr<VolumeCore> core, const AttachOptions& options);
   ~VolumeFs() override;
 
+  ClientId id() const { return id_; }
+
   void SetListener(EventListener* listener) override;
   Result<StatfsResult> Statfs(const Caller& caller) override;
   Result<EntryResult> Lookup(const Caller& caller, InodeId dir, std::string_view name) override;

@@ -7,6 +7,7 @@
 
 #include "fs/base/failure.h"
 #include "fs/contract/file_system.h"
+#include "vrpc/endpoint.h"
 
 namespace prism::mount {
 
@@ -19,6 +20,7 @@ struct MountOptions {
   bool allow_other = true;  // needs root
   bool share_locks = true;  // see SessionOptions
   unsigned threads = 2;
+  uint64_t patience_ms = 60'000;  // how long to wait for a server that has gone; 0: not at all
   std::string log_path;  // of the background process; empty: syslog
 };
 
@@ -29,12 +31,19 @@ using Connector =
     std::function<Outcome<std::shared_ptr<fs::FileSystem>>(DisconnectHandler on_disconnect)>;
 
 // Connects to the server, mounts, and serves until unmounted, until SIGTERM, SIGINT or SIGHUP
-// (which unmount), or until the server dies (then the mount is taken away, and this is a failure).
+// (which unmount), or until the server has been gone for longer than patience_ms (then the mount is
+// taken away, and this is a failure). A server that comes back before is served on with: see
+// vrpc/resuming_client.h.
 //
 // Not in the foreground: forks first. The parent returns when the mount is live, or with the reason
 // why it is not; the child never returns: it ends with status 0 or 1.
 // REQUIRES: the process has no other threads; the signals' handling is ours from here on.
 Outcome<void> RunMount(const MountOptions& options);
+
+// The same over another way to the server than options.lane_path. The maker is called in the process
+// that serves.
+using EndpointsMaker = std::function<vrpc::EndpointFactory()>;
+Outcome<void> RunMountOverLane(const MountOptions& options, const EndpointsMaker& endpoints);
 
 // The same over any file system. The connector is called in the process that serves.
 Outcome<void> RunMountOver(const MountOptions& options, const Connector& connect);

@@ -2,7 +2,8 @@
 #include <filesystem>
 
 #include "fs/mount/mount.h"
-#include "vrpc/client.h"
+#include "vrpc/resuming_client.h"
+#include "vrpc/socket_endpoint.h"
 
 namespace prism::mount {
 
@@ -11,14 +12,16 @@ Outcome<void> RunMount(const MountOptions& options) {
   // The background process works in another directory.
   std::string lane_path = std::filesystem::absolute(options.lane_path, error).string();
   if (error) return ExplainErrno(error.value(), options.lane_path);
-  vrpc::ConnectOptions connect_options{.volume = options.volume};
+  return RunMountOverLane(options, [&] { return vrpc::SocketEndpoint::FactoryFor(lane_path); });
+}
+
+Outcome<void> RunMountOverLane(const MountOptions& options, const EndpointsMaker& endpoints) {
   return RunMountOver(
       options, [&](DisconnectHandler on_disconnect) -> Outcome<std::shared_ptr<fs::FileSystem>> {
-        PRISM_ASSIGN(std::shared_ptr<vrpc::Client> client,
-                     vrpc::Client::Connect(lane_path, connect_options));
-        client->SetDisconnectCallback([on_disconnect = std::move(on_disconnect)] {
-          on_disconnect("it ended, or closed the lane");
-        });
+        PRISM_ASSIGN(std::shared_ptr<vrpc::ResumingClient> client,
+                     vrpc::ResumingClient::Connect(endpoints(), {.volume = options.volume},
+                                                   {.patience_ms = options.patience_ms}));
+        client->SetEndCallback(std::move(on_disconnect));
         return std::shared_ptr<fs::FileSystem>(std::move(client));
       });
 }

@@ -31,8 +31,8 @@
 
 #include "fs/core/host.h"
 #include "vrpc/client.h"
-#include "vrpc/handshake.h"
 #include "vrpc/server.h"
+#include "vrpc/sockets.h"
 #include "vrpc/spin.h"
 
 namespace prism::vrpc {
@@ -139,11 +139,16 @@ pid_t StartVrpcServer(const std::string& directory) {
     if (!host) Die(host.error().message);
     auto volume = (*host)->Create("bench", false);
     if (!volume) Die(volume.error().message);
-    auto open = [&](std::string_view name, bool importing) {
-      return (*host)->Attach(name, importing);
+    auto open = [&](const OpenRequest& request) {
+      return (*host)->Attach(request.volume, request.importing);
     };
-    auto server = Server::Listen(LanePathFor(directory + "/control"), open);
+    auto server = Server::Start();
     if (!server) Die(server.error().message);
+    auto port = (*server)->AddPort({.name = "bench",
+                                    .path = LanePathFor(directory + "/control"),
+                                    .uid = ::geteuid(),
+                                    .opener = open});
+    if (!port) Die(port.error().message);
     ::pause();
   });
 }

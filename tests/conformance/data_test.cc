@@ -124,6 +124,24 @@ TEST_F(DataTest, AppendsGoToTheEndWhateverTheOffset) {
   EXPECT_EQ(ReadAll(ino), "start-end");
 }
 
+TEST_F(DataTest, AppendsAtAnOffsetWantTheEndThere) {
+  NEEDS(kAppendAt);
+  InodeId ino = MakeFile(kRootInode, "f", "start");
+  fs::WriteArgs args;
+  args.ino = ino;
+  args.append = args.append_at = true;
+  args.data = AsBytes("-end");
+  for (uint64_t wrong : {0, 4, 6}) {
+    args.offset = wrong;
+    EXPECT_EQ(ErrOf(fs_->Write(kKernel, args)), Err::kAgain) << wrong;
+  }
+  EXPECT_EQ(ReadAll(ino), "start");
+  args.offset = 5;
+  EXPECT_EQ(Must(fs_->Write(kKernel, args)).offset, 5u);
+  EXPECT_EQ(ErrOf(fs_->Write(kKernel, args)), Err::kAgain);
+  EXPECT_EQ(ReadAll(ino), "start-end");
+}
+
 TEST_F(DataTest, WritesTellTheChangeAndTheirStability) {
   InodeId ino = MakeFile(kRootInode, "f", "1234");
   for (auto stability :

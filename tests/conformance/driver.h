@@ -20,6 +20,7 @@ enum class Feature {
   kAnyTime,           // before 1970 and after 2106
   kAnyValue,          // values outside of an enumeration
   kAppend,            // WriteArgs::append
+  kAppendAt,          // WriteArgs::append_at
   kBirthTime,         // Attr::btime
   kBoundedIo,         // one Read or Write is one request, and refused over kIoMax
   kChangeNumber,      // Attr::change

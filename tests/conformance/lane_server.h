@@ -1,6 +1,8 @@
 // The engine on a temporary directory, with a VRPC server: what mounts and VRPC clients speak to.
 #pragma once
 
+#include <unistd.h>
+
 #include <memory>
 #include <string>
 
@@ -23,12 +25,17 @@ class LaneServer {
     test::Must(host_->Create(kVolume, false));
 
     vrpc::ServerOptions server_options;
-    server_options.workers = server_options.queues = 2;
-    auto open = [this](std::string_view volume, bool importing) {
-      return host_->Attach(volume, importing);
-    };
-    server_ = test::Must(vrpc::Server::Listen(lane(), open, server_options));
+    server_options.workers = 2;
+    server_ = test::Must(vrpc::Server::Start(server_options));
     PRISM_CHECK(server_ != nullptr);
+    auto open = [this](const vrpc::OpenRequest& request) {
+      return host_->Attach(request.volume, request.importing);
+    };
+    PRISM_CHECK(server_->AddPort({.name = "lane",
+                                  .path = lane(),
+                                  .uid = ::geteuid(),
+                                  .geometry = {.queues = 2},
+                                  .opener = open}));
   }
   ~LaneServer() { server_->Stop(); }
 

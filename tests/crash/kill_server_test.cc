@@ -23,7 +23,7 @@
 #include "tests/crash/worker.h"
 #include "tools/prism/control_client.h"
 #include "vrpc/client.h"
-#include "vrpc/handshake.h"
+#include "vrpc/sockets.h"
 
 namespace prism::crash {
 namespace {
@@ -236,7 +236,7 @@ TEST_F(KillServerTest, AMount) {
     {
       LiveServer server(folder_.path());
       ASSERT_EQ(server.Prism("create " + volume).exit_code, 0);
-      ASSERT_EQ(server.Prism("mount " + volume + " " + at).exit_code, 0);
+      ASSERT_EQ(server.Prism("mount --wait-for-server 0 " + volume + " " + at).exit_code, 0);
       Writer writer(at);
       std::this_thread::sleep_for(std::chrono::milliseconds(300 + 200 * round));
       const auto killed = Clock::now();

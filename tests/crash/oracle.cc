@@ -60,7 +60,7 @@ std::string RealmName(uint32_t thread) { return fmt::format("t{}", thread); }
 
 }  // namespace
 
-Oracle::Oracle(const Store& initial, const Script& script, std::span<const Event> events)
+Oracle::Oracle(const Store& initial, const Script& script, std::span<const Event> events, End end)
     : initial_(initial), script_(script) {
   size_t threads = script.size();
   begun_.resize(threads);
@@ -70,6 +70,8 @@ Oracle::Oracle(const Store& initial, const Script& script, std::span<const Event
   data_min_.resize(threads);
   fsyncs_.resize(threads);
   ReadEvents(events);
+  if (end == End::kKilled) metadata_min_ = returned_;
+  for (uint32_t count : metadata_min_) acknowledged_ += count;
 }
 
 void Oracle::ReadEvents(std::span<const Event> events) {
@@ -93,7 +95,6 @@ void Oracle::ReadEvents(std::span<const Event> events) {
   }
   for (auto& [op, cut] : cuts_)
     if (cut.max.empty()) cut.max = begun_;
-  for (uint32_t count : metadata_min_) acknowledged_ += count;
 }
 
 void Oracle::OnEnd(const Event& event) {

@@ -19,10 +19,15 @@
 
 namespace prism::crash {
 
+// How a run ended. A process that is killed leaves to the next one all that it had acknowledged
+// about names and attributes (cow/journal_tail.h); a power cut only what had been synced.
+enum class End : uint8_t { kKilled, kPowerCut };
+
 class Oracle {
  public:
   // All three must outlive it.
-  Oracle(const Store& initial, const Script& script, std::span<const Event> events);
+  Oracle(const Store& initial, const Script& script, std::span<const Event> events,
+         End end = End::kKilled);
 
   // What is wrong, a message each; empty: nothing.
   std::vector<std::string> Check(const Store& found);

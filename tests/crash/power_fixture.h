@@ -141,7 +141,7 @@ class PowerTest : public ::testing::Test {
              const std::string& trace) {
     WorkerResult dump = RunWorker(Options("dump", image));
     if (!dump.good()) return problems_.push_back(trace + ": " + dump.Describe());
-    Oracle oracle(session.initial, session.script, events);
+    Oracle oracle(session.initial, session.script, events, End::kPowerCut);
     for (const std::string& problem : oracle.Check(dump.found))
       problems_.push_back(trace + ": " + problem);
     acknowledged_ += oracle.acknowledged();

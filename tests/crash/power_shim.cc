@@ -2,7 +2,8 @@
 // store, or makes calls fail. It changes nothing about other files.
 //
 // Written through memory mappings nothing would be seen: the stores use none (RocksDB's option for
-// it is off), and a shared writable mapping of a watched file ends the process.
+// it is off), and a shared writable mapping of a watched file ends the process. The one exception,
+// not watched: the journal's tail, which counts for nothing after a power cut.
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -57,7 +58,10 @@ class Shim {
   // The part of a watched path below the store, or nullptr.
   const char* Below(const char* path) const {
     if (store_.empty() || path == nullptr) return nullptr;
-    if (std::strncmp(path, store_.c_str(), store_.size()) == 0) return path + store_.size();
+    if (std::strncmp(path, store_.c_str(), store_.size()) == 0) {
+      const char* below = path + store_.size();
+      return std::strcmp(below, "journal/tail") == 0 ? nullptr : below;
+    }
     bool itself = std::strlen(path) == store_.size() - 1 &&
                   std::strncmp(path, store_.c_str(), store_.size() - 1) == 0;
     return itself ? "" : nullptr;

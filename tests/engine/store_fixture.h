@@ -40,9 +40,11 @@ class StoreFixture : public ::testing::Test {
     Open();
   }
   // What a kill leaves: the store as it was at the last sync, opened elsewhere.
-  void CrashAndReopen() {
+  enum class Crash { kPowerCut, kProcessKilled };
+  void CrashAndReopen(Crash crash = Crash::kPowerCut) {
     std::filesystem::path copy = directory_ + "/crashed";
     std::filesystem::copy(directory_ + "/store", copy, std::filesystem::copy_options::recursive);
+    if (crash == Crash::kPowerCut) std::filesystem::remove(copy / "journal/tail");
     catalog_.reset();
     std::filesystem::remove_all(directory_ + "/store");
     std::filesystem::rename(copy, directory_ + "/store");

@@ -211,12 +211,17 @@ TEST_F(VolumeCoreTest, AClientThatHoldsNothingFindsUnlinkedFilesStale) {
 TEST_F(VolumeCoreTest, RequestsThatWereDoneAreRemembered) {
   auto id = [](uint32_t number) { return RequestId{7, number, number * 3}; };
   const RequestId create = id(1), link = id(2), rename = id(3), unlink = id(4), failed = id(5);
+  const RequestId set = id(6), removed = id(7);
   Caller caller;
   CreateArgs args;
   args.parent = kRootInode;
   args.name = "f";
   caller.request = &create;
   const InodeId ino = fs_->Create(caller, args)->attr.ino;
+  caller.request = &set;
+  ASSERT_TRUE(fs_->Setxattr(caller, ino, "user.a", "1", XattrMode::kCreate));
+  caller.request = &removed;
+  ASSERT_TRUE(fs_->Removexattr(caller, ino, "user.a"));
   caller.request = &link;
   ASSERT_TRUE(fs_->Link(caller, ino, kRootInode, "g"));
   caller.request = &rename;
@@ -228,7 +233,7 @@ TEST_F(VolumeCoreTest, RequestsThatWereDoneAreRemembered) {
   // A new core, as after a restart, reads them from the map.
   auto again = VolumeCore::Open(volume_, store_, budget_, {});
   auto other = again->Attach();
-  for (const RequestId& done : {create, link, rename, unlink}) {
+  for (const RequestId& done : {create, set, removed, link, rename, unlink}) {
     EXPECT_EQ(fs_->FindDone(done).value(), ino) << done.number;
     EXPECT_EQ(other->FindDone(done).value(), ino) << done.number;
   }
@@ -248,6 +253,51 @@ TEST_F(VolumeCoreTest, RequestsThatWereDoneAreRemembered) {
     EXPECT_TRUE(fs->FindDone(id(100)));
     EXPECT_TRUE(fs->FindDone(id(99 + RequestLog::kSlots)));
   }
+}
+
+TEST_F(VolumeCoreTest, AnInterruptedClientFindsWhatItHeld) {
+  const InodeId held = Make("held"), released = Make("released"), others = Make("others");
+  for (const char* name : {"held", "released", "others"})
+    ASSERT_TRUE(fs_->Unlink(root_, kRootInode, name));
+  ASSERT_TRUE(fs_->Release(root_, released));
+  Write(held, 0, "written after its name had gone");
+  core_->KeepOrphans();
+  fs_.reset();  // the server stops
+  ASSERT_EQ(core_->ReapOrphans().value(), false);
+  ASSERT_TRUE(core_->Flush());
+
+  CoreOptions options{7};
+  options.leftovers_from = std::chrono::steady_clock::now() + std::chrono::hours(1);
+  core_ = VolumeCore::Open(volume_, store_, budget_, options);
+  ASSERT_EQ(core_->ReapOrphans().value(), false);
+  auto stranger = core_->Attach();
+  EXPECT_EQ(stranger->Getattr(root_, held).error(), Err::kStale);
+  auto resumed = core_->Resume();
+  ASSERT_TRUE(resumed);
+  EXPECT_EQ((*resumed)->Getattr(root_, held)->nlink, 0u);
+  EXPECT_EQ((*resumed)->Getattr(root_, held)->size, 31u);
+  EXPECT_EQ((*resumed)->Getattr(root_, released).error(), Err::kStale);
+  EXPECT_EQ(stranger->Release(root_, held).error(), Err::kInvalid);
+  ASSERT_TRUE((*resumed)->Release(root_, held));
+  EXPECT_EQ((*resumed)->Getattr(root_, held).error(), Err::kStale);
+  // What another client had held, the resumed one does not know of, and keeps until it goes.
+  EXPECT_TRUE((*resumed)->Getattr(root_, others));
+  resumed->reset();
+  EXPECT_EQ(stranger->Getattr(root_, others).error(), Err::kStale);
+  stranger.reset();
+}
+
+TEST_F(VolumeCoreTest, LeftoversGoWhenNobodyComesForThem) {
+  const InodeId left = Make("left");
+  ASSERT_TRUE(fs_->Unlink(root_, kRootInode, "left"));
+  core_->KeepOrphans();
+  fs_.reset();
+  core_ = VolumeCore::Open(volume_, store_, budget_, CoreOptions{7});
+  ASSERT_EQ(core_->ReapOrphans().value(), false);
+  auto late = core_->Resume();
+  ASSERT_TRUE(late);
+  EXPECT_EQ((*late)->Getattr(root_, left).error(), Err::kStale);
+  EXPECT_EQ(volume_->Usage().inodes, 1u);
 }
 
 TEST_F(VolumeCoreTest, WhatReturnedBeforeTheGateIsInTheClone) {

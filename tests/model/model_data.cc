@@ -58,6 +58,7 @@ Result<fs::WriteResult> ModelFileSystem::Write(const fs::Caller& caller,
   if (args.data.size() > fs::kIoMax) return Fail(Err::kInvalid);
   fs::WriteResult result;
   result.offset = args.append ? node->size : args.offset;
+  if (args.append && args.append_at && result.offset != args.offset) return Fail(Err::kAgain);
   if (!Fits(result.offset, args.data.size())) return Fail(Err::kTooLarge);
   result.length = static_cast<uint32_t>(args.data.size());
   result.committed = fs::Stability::kFileSync;

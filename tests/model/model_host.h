@@ -26,6 +26,11 @@ class ModelHost : public fs::Host {
   Outcome<fs::ExclusiveUsage> Exclusive(std::string_view name) override;
   fs::StoreStats Stats() override;
   Outcome<std::shared_ptr<fs::FileSystem>> Attach(std::string_view name, bool importing) override;
+  // As Attach: the model is never started anew.
+  Outcome<std::shared_ptr<fs::FileSystem>> Resume(std::string_view name) override {
+    return Attach(name, false);
+  }
+  void KeepOrphans() override {}
   // As Attach: the model keeps no unlinked files for those who are not there.
   Outcome<std::shared_ptr<fs::FileSystem>> AttachNetwork(VolumeId id) override;
   uint64_t Mark() override { return 0; }

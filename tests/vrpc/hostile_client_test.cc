@@ -28,12 +28,15 @@ class HostileClientTest : public LaneFixture {
     ASSERT_TRUE(attr);
     EXPECT_EQ(*attr, EchoAttr(42));
   }
-  // Opens a lane, lets `misbehave` at it, and expects the server to end it.
+  // Opens a lane, lets `misbehave` at it, and expects the server to end the session.
   template <typename Misbehave>
   void ExpectDropped(const char* what, Misbehave misbehave) {
     RawLane lane = RawLane::Open(path());
+    uint64_t epoch = lane.epoch();
     misbehave(lane);
-    EXPECT_TRUE(lane.Dropped()) << what;
+    EXPECT_TRUE(lane.Dropped(epoch)) << what;
+    // Without a session, the connection ends soon.
+    EXPECT_TRUE(lane.Ended()) << what;
     EXPECT_TRUE(Soon([&] { return server_->Lanes().size() == 1; })) << what;
   }
   std::shared_ptr<Client> bystander_;
@@ -59,17 +62,17 @@ TEST_F(HostileClientTest, AbsurdEntriesEndTheLane) {
 TEST_F(HostileClientTest, LyingIndicesEndTheLane) {
   for (uint32_t lie : {3u, 1000u, 0x80000000u, 0xffffffffu}) {
     ExpectDropped("submission tail", [&](RawLane& lane) {
-      Shared(lane.segment.queue(1)->submission.tail).store(lie);
+      Shared(lane.memory.queue(1)->submission.tail).store(lie);
       lane.Knock(1);
     });
   }
   for (uint32_t lie : {1u, 1000u, 0x80000000u, 0xfffffffeu}) {
     ExpectDropped("completion head", [&](RawLane& lane) {
-      Shared(lane.segment.queue(1)->completion.head).store(lie);
+      Shared(lane.memory.queue(1)->completion.head).store(lie);
       lane.Submit(1, {0, lane.Compose(1, 0, ""), 0, 0});
     });
     ExpectDropped("event head", [&](RawLane& lane) {
-      Shared(lane.segment.event_control()->ring.head).store(lie == 0xfffffffeu ? 5u : lie);
+      Shared(lane.memory.event_control()->ring.head).store(lie == 0xfffffffeu ? 5u : lie);
       echo()->Send({fs::Event::Kind::kInode, 1, ""});
     });
   }
@@ -81,8 +84,8 @@ TEST_F(HostileClientTest, CompletionsMustBeTaken) {
     *lane.submission(0, 0) = {0, bytes, 0, 0};
     *lane.submission(0, 1) = {1, bytes, 0, 0};
     // Ever on, whatever completes: the third has no room.
-    std::memcpy(lane.segment.message(0, 1).data(), lane.segment.message(0, 0).data(), bytes);
-    auto& control = lane.segment.queue(0)->submission;
+    std::memcpy(lane.memory.message(0, 1).data(), lane.memory.message(0, 0).data(), bytes);
+    auto& control = lane.memory.queue(0)->submission;
     Shared(control.tail).store(2);
     lane.Knock(0);
     EXPECT_TRUE(Soon([&] { return Shared(control.head).load() == 2; }));
@@ -120,18 +123,17 @@ TEST_F(HostileClientTest, MalformedRequestsAreAnswered) {
 
 TEST_F(HostileClientTest, BadHellosAreRefused) {
   auto refused = [&](auto change) {
-    auto socket = ConnectTo(path(), InSeconds(5));
-    EXPECT_TRUE(socket);
-    Hello hello = HelloFor("v");
+    Hello hello = RawLane::FullHello();
     change(hello);
-    auto welcome = Greet(socket->get(), hello, InSeconds(5));
-    return welcome ? Err::kOk : welcome.error().code;
+    return RawLane::Connect(path()).Greet(hello);
   };
   EXPECT_EQ(refused([](Hello&) {}), Err::kOk);
   EXPECT_EQ(refused([](Hello& h) { h.magic ^= 1; }), Err::kProtocol);
   EXPECT_EQ(refused([](Hello& h) { h.version_min = kVersion + 1; }), Err::kNotSupported);
-  EXPECT_EQ(refused([](Hello& h) { h.version_max = 0; }), Err::kNotSupported);
-  EXPECT_EQ(refused([](Hello& h) { h.flags = 2; }), Err::kNotSupported);
+  EXPECT_EQ(refused([](Hello& h) { h.version_max = 1; }), Err::kNotSupported);
+  EXPECT_EQ(refused([](Hello& h) { h.flags = 8; }), Err::kNotSupported);
+  EXPECT_EQ(refused([](Hello& h) { h.reserved = 1; }), Err::kNotSupported);
+  EXPECT_EQ(refused([](Hello& h) { h.client = 0; }), Err::kInvalid);
   EXPECT_EQ(refused([](Hello& h) { h.volume_bytes = 0; }), Err::kInvalid);
   EXPECT_EQ(refused([](Hello& h) { h.volume_bytes = kVolumeNameMax + 1; }), Err::kInvalid);
   EXPECT_EQ(refused([](Hello& h) { h.volume_bytes = 0xffffffff; }), Err::kInvalid);
@@ -139,18 +141,10 @@ TEST_F(HostileClientTest, BadHellosAreRefused) {
 }
 
 TEST_F(HostileClientTest, SilenceAndChatterEnd) {
-  auto silent = ConnectTo(path(), InSeconds(5));
-  ASSERT_TRUE(silent);
-  auto half = ConnectTo(path(), InSeconds(5));
-  ASSERT_TRUE(half);
-  Hello hello = HelloFor("v");
-  ASSERT_EQ(::send(half->get(), &hello, 50, 0), 50);
-  for (int fd : {silent->get(), half->get()}) {
-    pollfd poll_fd{.fd = fd, .events = POLLIN, .revents = 0};
-    EXPECT_EQ(::poll(&poll_fd, 1, 5000), 1);
-  }
-  ExpectDropped("chatter",
-                [](RawLane& lane) { EXPECT_EQ(::send(lane.socket.get(), "x", 1, 0), 1); });
+  EXPECT_TRUE(RawLane::Connect(path()).Ended());
+  RawLane lane = RawLane::Open(path());
+  EXPECT_EQ(::send(lane.channel->socket.get(), "x", 1, 0), 1);
+  EXPECT_TRUE(lane.Ended());
 }
 
 TEST_F(HostileClientTest, FullEventfdsBlockNobody) {
@@ -159,14 +153,16 @@ TEST_F(HostileClientTest, FullEventfdsBlockNobody) {
     lanes.push_back(RawLane::Open(path()));
     RawLane& lane = lanes.back();
     uint64_t full = ~uint64_t{0} - 1;
-    for (int fd : {lane.fds.completions[0].get(), lane.fds.notify.get()})
+    for (int fd : {lane.completion(0), lane.notify()}) {
+      TryClear(fd);
       EXPECT_EQ(::write(fd, &full, sizeof full), 8);
-    Shared(lane.segment.queue(0)->completion.sleeps).store(1);
-    Shared(lane.segment.event_control()->ring.sleeps).store(1);
+    }
+    Shared(lane.memory.queue(0)->completion.sleeps).store(1);
+    Shared(lane.memory.event_control()->ring.sleeps).store(1);
     lane.Compose(0, 0, "");
     *lane.submission(0, 0) = {0, sizeof(RequestHeader), 0, 0};
-    Shared(lane.segment.queue(0)->submission.tail).store(1);
-    EXPECT_EQ(::write(lane.fds.doorbells[0].get(), &full, sizeof full), 8);
+    Shared(lane.memory.queue(0)->submission.tail).store(1);
+    EXPECT_EQ(::write(lane.doorbell(0), &full, sizeof full), 8);
     EXPECT_EQ(lane.FirstReply(0), 0);
     echo()->Send({fs::Event::Kind::kInode, 1, ""});
   }
@@ -187,6 +183,7 @@ class Mutator {
  private:
   void OneLane(Deadline end) {
     RawLane lane = RawLane::Open(path_);
+    epoch_ = lane.epoch();
     ++lanes;
     // Half of the lanes keep to the rings' rules and only change bytes under the server's hands.
     bool mannered = random_() % 2 == 0;
@@ -203,7 +200,7 @@ class Mutator {
   bool OneRequest(RawLane& lane) {
     uint32_t bytes = lane.Compose(0, static_cast<uint16_t>(random_() % kOpCount), RandomBody());
     uint32_t payload_bytes = static_cast<uint32_t>(random_() % (1 << (random_() % 18)));
-    auto& control = *lane.segment.queue(0);
+    auto& control = *lane.memory.queue(0);
     uint32_t next = Shared(control.submission.head).load() + 1;
     *lane.submission(0, (next - 1) % Geometry{}.ring_entries) = {0, bytes, payload_bytes, 0};
     Shared(control.submission.tail).store(next);
@@ -214,8 +211,7 @@ class Mutator {
       CpuPause();
     }
     Shared(control.completion.head).store(Shared(control.completion.tail).load());
-    pollfd poll_fd{.fd = lane.socket.get(), .events = POLLIN, .revents = 0};
-    return ::poll(&poll_fd, 1, 0) == 0;
+    return lane.epoch() == epoch_;
   }
 
   std::string RandomBody() {
@@ -229,14 +225,14 @@ class Mutator {
                                                               uint64_t seed,
                                                               std::atomic<bool>& stop) {
     std::mt19937_64 random(seed);
-    auto* base = reinterpret_cast<std::byte*>(lane.segment.queue(0)) - kPageBytes;
+    std::span<std::byte> segment = lane.channel->segment->memory();
     while (!stop) {
       uint64_t where = random() % 4;
-      std::byte* at = where == 0   ? lane.segment.message(0, 0).data() + random() % 300
-                      : where == 1 ? lane.segment.payload(0, 0).data() + random() % 5000
+      std::byte* at = where == 0   ? lane.memory.message(0, 0).data() + random() % 300
+                      : where == 1 ? lane.memory.payload(0, 0).data() + random() % 5000
                       : where == 2
-                          ? static_cast<std::byte*>(lane.segment.submissions(0)) + random() % 32
-                          : base + random() % lane.segment.bytes();
+                          ? static_cast<std::byte*>(lane.memory.submissions(0)) + random() % 32
+                          : segment.data() + random() % segment.size();
       if (mannered && where >= 2) continue;
       *reinterpret_cast<volatile std::byte*>(at) = static_cast<std::byte>(random());
       if (!mannered && random() % 50 == 0) lane.Knock(static_cast<uint32_t>(random() % 8));
@@ -245,6 +241,7 @@ class Mutator {
 
   const std::string path_;
   std::mt19937_64 random_;
+  uint64_t epoch_ = 0;  // of the lane
 };
 
 TEST_F(HostileClientTest, AnythingWrittenAtAnyTimeHurtsNobodyElse) {

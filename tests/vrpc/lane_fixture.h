@@ -12,8 +12,8 @@
 
 #include "tests/vrpc/echo_fs.h"
 #include "vrpc/client.h"
-#include "vrpc/handshake.h"
 #include "vrpc/server.h"
+#include "vrpc/sockets.h"
 
 namespace prism::vrpc {
 
@@ -33,19 +33,26 @@ class LaneFixture : public testing::Test {
   std::string path() const { return LanePathFor(directory_ + "/control"); }
 
   // Each lane gets an EchoFs of its own; echo() is the latest. Volume "absent" does not exist.
-  void StartServer(const ServerOptions& options = {}) {
-    auto opener = [this](std::string_view volume,
-                         bool importing) -> Outcome<std::shared_ptr<fs::FileSystem>> {
-      if (volume == "absent") return Explain(Err::kNoEntry, "no volume 'absent'");
-      last_importing_ = importing;
+  Opener EchoOpener() {
+    return [this](const OpenRequest& request) -> Outcome<std::shared_ptr<fs::FileSystem>> {
+      if (request.volume == "absent") return Explain(Err::kNoEntry, "no volume 'absent'");
+      last_importing_ = request.importing;
       auto echo = std::make_shared<EchoFs>();
       std::lock_guard lock(echoes_mutex_);
       echoes_.push_back(echo);
       return echo;
     };
-    auto server = Server::Listen(path(), opener, options);
+  }
+  // With a general port.
+  void StartServer(const ServerOptions& options = {}) {
+    auto server = Server::Start(options);
     ASSERT_TRUE(server) << server.error().message;
     server_ = std::move(*server);
+    auto added = AddPort("general", path());
+    ASSERT_TRUE(added) << added.error().message;
+  }
+  Outcome<void> AddPort(const std::string& name, const std::string& at) {
+    return server_->AddPort({.name = name, .path = at, .uid = ::geteuid(), .opener = EchoOpener()});
   }
 
   Outcome<std::shared_ptr<Client>> TryConnect(ConnectOptions options = {}) {

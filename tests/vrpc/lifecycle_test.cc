@@ -64,9 +64,10 @@ TEST_F(LifecycleTest, TheSocketIsTheOwnersAlone) {
   struct stat status {};
   ASSERT_EQ(::stat(path().c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0600u);
-  auto second = Server::Listen(path(), nullptr);
+  auto second = AddPort("second", path());
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, Err::kBusy);
+  EXPECT_EQ(AddPort("general", directory_ + "/other").error().code, Err::kExists);
   server_->Stop();
   EXPECT_NE(::stat(path().c_str(), &status), 0);
 }
@@ -80,11 +81,11 @@ TEST_F(LifecycleTest, AStaleSocketFileIsReplacedButNothingElse) {
   int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
   ASSERT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
   ::close(fd);
-  auto fresh = Server::Listen(stale, nullptr);
+  auto fresh = AddPort("fresh", stale);
   EXPECT_TRUE(fresh) << fresh.error().message;
   std::string file = directory_ + "/file";
   ::close(::open(file.c_str(), O_CREAT | O_WRONLY, 0600));
-  auto refused = Server::Listen(file, nullptr);
+  auto refused = AddPort("file", file);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Err::kExists);
 }
@@ -93,7 +94,7 @@ TEST_F(LifecycleTest, RefusalsComeInWords) {
   auto nobody = TryConnect();
   ASSERT_FALSE(nobody);
   EXPECT_EQ(nobody.error().code, Err::kDisconnected);
-  StartServer({.lanes_max = 1});
+  StartServer({.channels_max = 1});
   auto absent = TryConnect({.volume = "absent"});
   ASSERT_FALSE(absent);
   EXPECT_EQ(absent.error().code, Err::kNoEntry);

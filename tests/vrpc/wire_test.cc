@@ -73,7 +73,7 @@ TEST(WireTest, Requests) {
   CheckMessage(SetattrRequest{1, kAllSet});
   CheckMessage(AccessRequest{1, 7});
   CheckMessage(ReadRequest{1, 2, 3});
-  CheckMessage(WriteRequest{1, 2, true, fs::Stability::kDataSync, true});
+  CheckMessage(WriteRequest{1, 2, true, true, fs::Stability::kDataSync, true});
   CheckMessage(CreateRequest{.parent = 1,
                              .name = "name",
                              .type = fs::FileType::kFifo,
@@ -99,6 +99,7 @@ TEST(WireTest, Requests) {
       {1, fs::LockKind::kNetwork, fs::LockType::kExclusive, 2, 3, "owner", 4, true, ~uint64_t{0}}});
   CheckMessage(CancelLockRequest{~uint64_t{0}});
   CheckMessage(DropLocksRequest{1, "prefix"});
+  CheckMessage(FindDoneRequest{7});
 }
 
 TEST(WireTest, Replies) {

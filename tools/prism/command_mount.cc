@@ -9,7 +9,7 @@
 #include "tools/prism/command.h"
 #include "tools/prism/control_client.h"
 #include "tools/prism/format.h"
-#include "vrpc/handshake.h"
+#include "vrpc/sockets.h"
 
 namespace prism::tool {
 namespace {
@@ -66,6 +66,12 @@ void AddMountVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) 
   mount_verb->add_option("--threads", options->threads, "that serve the mount")
       ->check(CLI::Range(1u, 64u))
       ->capture_default_str();
+  mount_verb
+      ->add_option_function<uint64_t>(
+          "--wait-for-server",
+          [options](uint64_t seconds) { options->patience_ms = seconds * 1000; },
+          "seconds to wait for a server that has gone, before the mount is taken away (60)")
+      ->check(CLI::Range(0u, 31536000u));
   mount_verb->add_option("--log", options->log_path, "where the background process logs (syslog)");
   mount_verb->callback([&chosen, &common, options] {
     chosen = [&common, options] { return Mount(common, *options); };

@@ -9,7 +9,7 @@
 #include "tools/prism/format.h"
 #include "tools/prism/transfer.h"
 #include "vrpc/client.h"
-#include "vrpc/handshake.h"
+#include "vrpc/sockets.h"
 
 namespace prism::tool {
 namespace {

@@ -1,0 +1,209 @@
+// A real, unmodified QEMU with an ivshmem-doorbell device at a virtual machine's port. There is no
+// guest: QEMU's qtest accelerator lets the test be the processor, which sets up the device and says
+// a Hello through its memory, as a guest's driver would.
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <map>
+
+#include "tests/vrpc/lane_fixture.h"
+#include "tests/vrpc/raw_lane.h"
+
+namespace prism::vrpc {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Geometry kVm{.lanes = 2, .queues = 2};
+constexpr uint64_t kRegisters = 0xd8000000, kMemory = 0xd0000000;  // where the BARs shall be
+
+// The socket of a QEMU's qtest: one line each way.
+class Processor {
+ public:
+  explicit Processor(UniqueFd socket) : socket_(std::move(socket)) {}
+
+  std::string Ask(const std::string& line) {
+    std::string request = line + "\n";
+    PRISM_CHECK(::send(socket_.get(), request.data(), request.size(), MSG_NOSIGNAL) ==
+                static_cast<ssize_t>(request.size()));
+    std::string reply;
+    while (reply.empty() || reply.back() != '\n') {
+      pollfd poll_fd{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+      if (::poll(&poll_fd, 1, 10000) != 1) return "timed out";
+      char bytes[4096];
+      ssize_t got = ::recv(socket_.get(), bytes, sizeof bytes, 0);
+      if (got <= 0) return "gone";
+      reply.append(bytes, static_cast<size_t>(got));
+    }
+    reply.pop_back();
+    return reply;
+  }
+  void Do(const std::string& line) { ASSERT_EQ(Ask(line), "OK") << line; }
+  uint64_t Number(const std::string& line) {
+    std::string reply = Ask(line);
+    return reply.starts_with("OK 0x") ? std::stoull(reply.substr(5), nullptr, 16) : ~uint64_t{0};
+  }
+  uint32_t ReadConfig(uint32_t device, uint32_t reg) {
+    Do(fmt::format("outl 0xcf8 {:#x}", 0x80000000 | device << 11 | reg));
+    return static_cast<uint32_t>(Number("inl 0xcfc"));
+  }
+  void WriteConfig(uint32_t device, uint32_t reg, uint32_t value) {
+    Do(fmt::format("outl 0xcf8 {:#x}", 0x80000000 | device << 11 | reg));
+    Do(fmt::format("outl 0xcfc {:#x}", value));
+  }
+  uint64_t ReadWord(uint64_t at) { return Number(fmt::format("readq {:#x}", at)); }
+  void Write(uint64_t at, const void* bytes, size_t length) {
+    std::string hex;
+    for (size_t i = 0; i < length; ++i)
+      hex += fmt::format("{:02x}", static_cast<const uint8_t*>(bytes)[i]);
+    Do(fmt::format("write {:#x} {:#x} 0x{}", at, length, hex));
+  }
+
+ private:
+  UniqueFd socket_;
+};
+
+class QemuTest : public LaneFixture {
+ protected:
+  void SetUp() override {
+    if (::access("/usr/bin/qemu-system-x86_64", X_OK) != 0) GTEST_SKIP() << "needs qemu-system-x86";
+    StartServer();
+    ASSERT_TRUE(server_->AddPort({.name = "vm",
+                                  .path = directory_ + "/vm",
+                                  .uid = ::geteuid(),
+                                  .geometry = kVm,
+                                  .opener = EchoOpener(),
+                                  .single = true}));
+  }
+  void TearDown() override { EndQemu(); }
+
+  void StartQemu() {
+    std::string device = fmt::format("ivshmem-doorbell,chardev=lane,vectors={}", kVm.vectors());
+    std::string chardev = "socket,id=lane,path=" + directory_ + "/vm";
+    std::string qtest = "unix:" + directory_ + "/qtest,server=on,wait=off";
+    std::vector<std::string> arguments = {
+        "qemu-system-x86_64", "-M",    "q35",     "-m",    "128",    "-nodefaults",
+        "-display",           "none",  "-accel",  "qtest", "-qtest", qtest,
+        "-chardev",           chardev, "-device", device};
+    std::vector<char*> pointers;
+    for (std::string& argument : arguments) pointers.push_back(argument.data());
+    pointers.push_back(nullptr);
+    qemu_ = ::fork();
+    if (qemu_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::execv("/usr/bin/qemu-system-x86_64", pointers.data());
+    ::_exit(127);
+  }
+  void EndQemu() {
+    if (qemu_ <= 0) return;
+    ::kill(qemu_, SIGKILL);
+    ::waitpid(qemu_, nullptr, 0);
+    qemu_ = 0;
+  }
+  std::optional<LaneInfo> Info(uint32_t lane) {
+    for (const LaneInfo& info : server_->Lanes())
+      if (info.port == "vm" && info.lane == lane) return info;
+    return std::nullopt;
+  }
+  Outcome<Processor> Power() {
+    Outcome<UniqueFd> socket = Explain(Err::kTimedOut, "QEMU does not come up");
+    Soon([&] { return (socket = ConnectTo(directory_ + "/qtest", InSeconds(5))).has_value(); },
+         20s);
+    if (!socket) return tl::unexpected(socket.error());
+    return Processor(std::move(*socket));
+  }
+  pid_t qemu_ = 0;
+};
+
+// The device's slot on bus 0, or 32.
+uint32_t FindDevice(Processor& processor) {
+  uint32_t device = 0;
+  while (device < 32 && processor.ReadConfig(device, 0) != 0x11101af4) ++device;
+  return device;
+}
+
+uint32_t SayHelloThrough(Processor& processor, uint32_t lane) {
+  const uint64_t control = kMemory + HeaderFor(kVm).lanes_offset + lane * HeaderFor(kVm).lane_bytes;
+  Hello hello = RawLane::FullHello();
+  hello.epoch = processor.ReadWord(control + offsetof(LaneControl, epoch));
+  processor.Write(control + offsetof(LaneControl, hello), &hello, sizeof hello);
+  auto seq = static_cast<uint32_t>(processor.ReadWord(control)) + 1;
+  processor.Write(control, &seq, sizeof seq);
+  processor.Do(fmt::format("writel {:#x} {:#x}", kRegisters + 12, kVm.handshake_vector(lane)));
+  auto answered = [&] { return static_cast<uint32_t>(processor.ReadWord(control + 128)) == seq; };
+  for (int i = 0; i < 500 && !answered(); ++i) std::this_thread::sleep_for(10ms);
+  return answered() ? static_cast<uint32_t>(processor.ReadWord(control + 1024 + 8) >> 32)
+                    : kErrCount;
+}
+
+TEST_F(QemuTest, AGuestSaysHelloAndAsksAndReboots) {
+  StartQemu();
+  auto processor = Power();
+  ASSERT_TRUE(processor) << processor.error().message;
+  uint32_t device = FindDevice(*processor);
+  ASSERT_LT(device, 32u);
+  auto map = [&] {
+    processor->WriteConfig(device, 0x10, kRegisters);
+    processor->WriteConfig(device, 0x18, kMemory);
+    processor->WriteConfig(device, 0x1c, 0);
+    processor->WriteConfig(device, 0x04, 0x6);  // memory, bus master
+  };
+  processor->WriteConfig(device, 0x18, 0xffffffff);
+  EXPECT_EQ(~(processor->ReadConfig(device, 0x18) & ~15u) + 1, HeaderFor(kVm).segment_bytes);
+  map();
+  EXPECT_EQ(processor->ReadWord(kMemory), kSegmentMagic);
+
+  for (uint32_t lane : {0u, 1u}) {
+    ASSERT_EQ(SayHelloThrough(*processor, lane), 0u);
+    EXPECT_EQ(Info(lane)->pid, qemu_);
+  }
+  // An empty request on queue 1 of lane 1.
+  SegmentHeader header = HeaderFor(kVm);
+  uint64_t lane = kMemory + header.lanes_offset + header.lane_bytes;
+  uint64_t queue = lane + header.queues_offset + kPageBytes;
+  RequestHeader request{.id = 99};
+  processor->Write(lane + header.messages_offset + 2 * kMessageBytesMin, &request, sizeof request);
+  SubmissionEntry entry{.slot = 0, .message_bytes = sizeof request};
+  processor->Write(queue + kSubmissionOffset, &entry, sizeof entry);
+  uint32_t tail = 1;
+  processor->Write(queue, &tail, sizeof tail);
+  processor->Do(fmt::format("writel {:#x} {:#x}", kRegisters + 12, kVm.queue_vector(1, 1)));
+  EXPECT_TRUE(Soon([&] {
+    return static_cast<uint32_t>(processor->ReadWord(queue + sizeof(RingControl))) == 1;
+  }));
+  EXPECT_EQ(processor->ReadWord(lane + header.messages_offset + 2 * kMessageBytesMin), 99u);
+  EXPECT_EQ(Info(1)->calls, 1u);
+
+  // The socket does not notice a reboot; the next Hello says it.
+  int alive = EchoFs::alive;
+  map();
+  EXPECT_EQ(SayHelloThrough(*processor, 0), 0u);
+  EXPECT_EQ(Info(0)->sessions, 2u);
+  EXPECT_EQ(EchoFs::alive, alive);
+  EXPECT_TRUE(server_->Drop(Info(1)->id));
+  EXPECT_TRUE(Soon([&] { return EchoFs::alive == alive - 1; }));
+  EXPECT_EQ(SayHelloThrough(*processor, 1), 0u);
+  EndQemu();
+  EXPECT_TRUE(Soon([&] { return !Info(0) && EchoFs::alive == alive - 2; }));
+}
+
+TEST_F(QemuTest, ASecondOneIsRefusedAndANewOneComesIn) {
+  RawLane lane = RawLane::Open(directory_ + "/vm");
+  StartQemu();
+  int status = 0;
+  ASSERT_EQ(::waitpid(qemu_, &status, 0), qemu_);  // it gives up by itself
+  qemu_ = 0;
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+  lane = RawLane{};
+  StartQemu();
+  auto processor = Power();
+  ASSERT_TRUE(processor) << processor.error().message;
+  EXPECT_LT(FindDevice(*processor), 32u);
+}
+
+}  // namespace
+}  // namespace prism::vrpc

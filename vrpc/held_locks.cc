@@ -1,0 +1,125 @@
+#include "vrpc/held_locks.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "fs/contract/limits.h"
+
+namespace prism::vrpc {
+namespace {
+
+uint64_t LastByte(const fs::LockArgs& args) {
+  return args.length == 0 ? fs::kLockOffsetMax : args.start + args.length - 1;
+}
+
+}  // namespace
+
+void HeldLocks::Put(const fs::LockArgs& args) {
+  const uint64_t last = LastByte(args);
+  std::vector<Range>& ranges = held_[{args.ino, args.kind, std::string(args.owner)}];
+  std::vector<Range> kept;
+  for (const Range& range : ranges) {
+    if (range.end < args.start || range.start > last) {
+      kept.push_back(range);
+      continue;
+    }
+    if (range.start < args.start)
+      kept.push_back({range.start, args.start - 1, range.type, range.pid});
+    if (range.end > last) kept.push_back({last + 1, range.end, range.type, range.pid});
+  }
+  if (args.type != fs::LockType::kUnlock) kept.push_back({args.start, last, args.type, args.pid});
+  ranges = std::move(kept);
+  if (ranges.empty()) held_.erase({args.ino, args.kind, std::string(args.owner)});
+}
+
+void HeldLocks::Granted(const fs::LockArgs& args) {
+  std::lock_guard lock(mutex_);
+  Put(args);
+}
+
+void HeldLocks::Waits(const fs::LockArgs& args) {
+  std::lock_guard lock(mutex_);
+  Waiting waiting{args, std::string(args.owner)};
+  waiting.args.owner = {};
+  waiting_[args.cookie] = std::move(waiting);
+}
+
+void HeldLocks::Refused(const fs::LockArgs& args) {
+  std::lock_guard lock(mutex_);
+  if (args.kind != fs::LockKind::kFlock || (args.wait && !waiting_.contains(args.cookie))) return;
+  fs::LockArgs given_up = args;
+  given_up.type = fs::LockType::kUnlock;
+  Put(given_up);
+}
+
+bool HeldLocks::IsWaiting(uint64_t cookie) {
+  std::lock_guard lock(mutex_);
+  return waiting_.contains(cookie);
+}
+
+void HeldLocks::WaitGranted(uint64_t cookie) {
+  std::lock_guard lock(mutex_);
+  auto found = waiting_.find(cookie);
+  if (found == waiting_.end()) return;
+  fs::LockArgs args = found->second.args;
+  args.owner = found->second.owner;
+  Put(args);
+  waiting_.erase(found);
+}
+
+void HeldLocks::WaitEnded(uint64_t cookie) {
+  std::lock_guard lock(mutex_);
+  waiting_.erase(cookie);
+}
+
+void HeldLocks::Drop(InodeId ino, std::string_view owner_prefix) {
+  std::lock_guard lock(mutex_);
+  std::erase_if(held_, [&](const auto& entry) {
+    const auto& [of, kind, owner] = entry.first;
+    return (ino == 0 || of == ino) && owner.starts_with(owner_prefix);
+  });
+  std::erase_if(waiting_, [&](const auto& entry) {
+    return (ino == 0 || entry.second.args.ino == ino) &&
+           entry.second.owner.starts_with(owner_prefix);
+  });
+}
+
+Status HeldLocks::Replay(fs::FileSystem& file_system, FunctionRef<void(const fs::Event&)> granted) {
+  std::vector<fs::Event> events;
+  {
+    std::lock_guard lock(mutex_);
+    for (auto at = held_.begin(); at != held_.end();) {
+      const auto& [ino, kind, owner] = at->first;
+      bool lost = false;
+      for (const Range& range : at->second) {
+        fs::LockArgs args{.ino = ino, .kind = kind, .type = range.type, .owner = owner};
+        args.pid = range.pid;
+        if (kind != fs::LockKind::kFlock) {
+          args.start = range.start;
+          args.length = range.end == fs::kLockOffsetMax ? 0 : range.end - range.start + 1;
+        }
+        Status locked = file_system.Lock(fs::Caller{}, args);
+        if (!locked && locked.error() == Err::kDisconnected) return locked;
+        if (locked) continue;
+        lost = true;
+        spdlog::error("inode {}: a lock was lost with the server: {}", ino, NameOf(locked.error()));
+      }
+      at = lost ? held_.erase(at) : std::next(at);
+    }
+    for (auto at = waiting_.begin(); at != waiting_.end();) {
+      const auto& [cookie, waiting] = *at;
+      fs::LockArgs args = waiting.args;
+      args.owner = waiting.owner;
+      Status locked = file_system.Lock(fs::Caller{}, args);
+      if (!locked && locked.error() == Err::kDisconnected) return locked;
+      if (locked) events.push_back({fs::Event::Kind::kLockGranted, args.ino, {}, cookie});
+      const bool over = !locked && locked.error() != Err::kAgain;
+      at = over ? waiting_.erase(at) : std::next(at);
+    }
+  }
+  for (const fs::Event& event : events) granted(event);
+  return {};
+}
+
+}  // namespace prism::vrpc
