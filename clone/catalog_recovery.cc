@@ -39,10 +39,12 @@ Outcome<void> Catalog::LoadRows() {
           damaged = id == 0 ? ~VolumeId{0} : id;
           return false;
         }
-        auto volume = std::make_shared<Volume>(*engine_, *this, std::move(*row));
-        by_name_[volume->row_.name] = volume;
-        by_id_[id] = volume;
-        next_id_ = std::max(next_id_, id + 1);
+        // A snapshot's volume is older, and so has a smaller id.
+        if (row->snapshot_of != 0 && !by_id_.contains(row->snapshot_of)) {
+          damaged = id;
+          return false;
+        }
+        Adopt(std::make_shared<Volume>(*engine_, *this, std::move(*row)));
         return true;
       });
   std::string value;
@@ -82,16 +84,17 @@ void Catalog::Write(cow::KvBatch& batch) {
   batch.Put(cow::Table::kMeta, kNextIdKey, next);
 }
 
+Result<std::shared_ptr<Volume>> Catalog::ForReplay(VolumeId id) {
+  auto it = by_id_.find(id);
+  if (it == by_id_.end()) return Fail(Err::kCorrupt);
+  return it->second;
+}
+
 Status Catalog::ReplayRecord(uint8_t type, std::string_view payload, Lsn lsn) {
-  auto volume_of = [&](VolumeId id) -> Result<Volume*> {
-    auto it = by_id_.find(id);
-    if (it == by_id_.end()) return Fail(Err::kCorrupt);
-    return it->second.get();
-  };
   switch (static_cast<RecordType>(type)) {
     case RecordType::kChange: {
       PRISM_ASSIGN(ChangeRecord record, ChangeRecord::Decode(payload));
-      PRISM_ASSIGN(Volume * volume, volume_of(record.volume));
+      PRISM_ASSIGN(std::shared_ptr<Volume> volume, ForReplay(record.volume));
       std::vector<cow::NodePtr> pins;
       PRISM_TRY(volume->Prefault(record, pins));
       volume->Apply(record, lsn);
@@ -104,30 +107,31 @@ Status Catalog::ReplayRecord(uint8_t type, std::string_view payload, Lsn lsn) {
     }
     case RecordType::kClone: {
       PRISM_ASSIGN(CloneRecord record, CloneRecord::Decode(payload));
-      PRISM_ASSIGN(Volume * source, volume_of(record.source));
+      PRISM_ASSIGN(std::shared_ptr<Volume> source, ForReplay(record.source));
       ApplyClone(*source, record);
       return {};
     }
+    case RecordType::kSnapshot:
+    case RecordType::kRollback:
+    case RecordType::kKeep:
+      return ReplaySnapshots(static_cast<RecordType>(type), payload, lsn);
     case RecordType::kDestroy: {
       PRISM_ASSIGN(DestroyRecord record, DestroyRecord::Decode(payload));
       for (VolumeId id : record.volumes) {
-        PRISM_ASSIGN(Volume * volume, volume_of(id));
+        PRISM_ASSIGN(std::shared_ptr<Volume> volume, ForReplay(id));
         ApplyDestroy(*volume);
       }
       return {};
     }
     case RecordType::kRename: {
       PRISM_ASSIGN(RenameRecord record, RenameRecord::Decode(payload));
-      PRISM_ASSIGN(Volume * volume, volume_of(record.volume));
-      std::shared_ptr<Volume> keep = by_id_[record.volume];
-      by_name_.erase(volume->row_.name);
-      volume->row_.name = record.name;
-      Insert(keep);
+      PRISM_ASSIGN(std::shared_ptr<Volume> volume, ForReplay(record.volume));
+      ApplyRename(volume, record.name);
       return {};
     }
     case RecordType::kPublish: {
       PRISM_ASSIGN(RenameRecord record, RenameRecord::Decode(payload));
-      PRISM_ASSIGN(Volume * volume, volume_of(record.volume));
+      PRISM_ASSIGN(std::shared_ptr<Volume> volume, ForReplay(record.volume));
       volume->row_.importing = false;
       MarkChanged(*volume);
       return {};

@@ -7,6 +7,7 @@
 // not grow with the number or depth of clones.
 #pragma once
 
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -63,8 +64,8 @@ class Forest {
     uint64_t node_bytes = 0;
     std::unordered_map<ChunkId, int64_t> chunks;  // references from exclusive leaves
   };
-  // What only this tree reaches. Cost: the exclusive nodes. REQUIRES: the volume's lock.
-  Result<Exclusive> CountExclusive(NodeId root);
+  // What only these trees reach, together. Cost: those nodes. REQUIRES: the volumes' locks.
+  Result<Exclusive> CountExclusive(std::span<const NodeId> roots);
 
  private:
   struct Split {

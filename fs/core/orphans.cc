@@ -47,6 +47,18 @@ void Orphans::Detach(ClientId client) {
   unheld_.insert(unheld_.end(), last.begin(), last.end());
 }
 
+Status Orphans::TreeReplaced() {
+  std::lock_guard reap_lock(reap_mutex_);
+  searched_ = false;
+  auto view = map_.Read();  // nothing is being unlinked while it lives
+  for (InodeId ino : holds_.Inodes()) {
+    auto record = LoadInodeEvenDying(*view, ino);
+    if (!record && record.error() != Err::kStale) return Fail(record.error());
+    if (!record || record->attr.nlink > 0) holds_.Forget(ino);
+  }
+  return {};
+}
+
 Status Orphans::FindLeftovers() {
   if (searched_) return {};
   auto view = map_.Read();

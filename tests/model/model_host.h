@@ -3,6 +3,7 @@
 
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 
 #include "fs/core/host.h"
@@ -19,11 +20,18 @@ class ModelHost : public fs::Host {
   Outcome<void> Publish(std::string_view name) override;
   Outcome<std::vector<fs::VolumeInfo>> Clone(std::string_view source,
                                              const std::vector<std::string>& targets) override;
-  Outcome<void> Destroy(const std::vector<std::string>& names) override;
+  Outcome<std::vector<fs::VolumeInfo>> Snapshot(const std::vector<std::string>& names,
+                                                int64_t ttl_sec) override;
+  Outcome<fs::VolumeInfo> Rollback(std::string_view snapshot) override;
+  Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view tag) override;
+  Outcome<fs::VolumeInfo> Release(std::string_view name, std::string_view tag) override;
+  Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false) override;
   Outcome<void> Rename(std::string_view from, std::string_view to) override;
   std::vector<fs::VolumeInfo> List() override;
   Outcome<fs::VolumeInfo> Show(std::string_view name) override;
   Outcome<fs::ExclusiveUsage> Exclusive(std::string_view name) override;
+  Outcome<fs::ExclusiveUsage> WouldFree(const std::vector<std::string>& names,
+                                        bool recursive) override;
   fs::StoreStats Stats() override;
   Outcome<std::shared_ptr<fs::FileSystem>> Attach(std::string_view name, bool importing) override;
   // As Attach: the model keeps no unlinked files for those who are not there.
@@ -49,6 +57,11 @@ class ModelHost : public fs::Host {
  private:
   Outcome<std::shared_ptr<Volume>> Find(std::string_view name) const;
   Outcome<void> CheckNew(std::string_view name) const;
+  // A copy, named and attached to by nobody. The world is locked.
+  std::shared_ptr<Volume> Copy(const Volume& origin, std::string_view name);
+  // What Destroy with these arguments is about. The world is locked.
+  Outcome<std::set<std::string>> Choose(const std::vector<std::string>& names,
+                                        bool recursive) const;
 
   std::shared_ptr<World> world_;
   std::mutex settings_mutex_;
