@@ -99,6 +99,7 @@ class Host {
 
   virtual std::vector<VolumeInfo> List() = 0;  // by name; each is followed by its snapshots
   virtual Outcome<VolumeInfo> Show(std::string_view name) = 0;
+  virtual Outcome<VolumeInfo> Show(VolumeId id) = 0;
   virtual Outcome<ExclusiveUsage> Exclusive(std::string_view name) = 0;
   // What would come back if Destroy were called so; and its errors.
   virtual Outcome<ExclusiveUsage> WouldFree(const std::vector<std::string>& names,

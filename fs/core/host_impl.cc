@@ -166,6 +166,11 @@ Outcome<VolumeInfo> HostImpl::Show(std::string_view name) {
   return InfoOf(entry);
 }
 
+Outcome<VolumeInfo> HostImpl::Show(VolumeId id) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(id));
+  return InfoOf(entry);
+}
+
 StoreStats HostImpl::Stats() {
   cow::Engine& engine = catalog_->engine();
   StoreStats stats;

@@ -37,6 +37,7 @@ class HostImpl : public Host {
   Outcome<void> Rename(std::string_view from, std::string_view to) override;
   std::vector<VolumeInfo> List() override;
   Outcome<VolumeInfo> Show(std::string_view name) override;
+  Outcome<VolumeInfo> Show(VolumeId id) override;
   Outcome<ExclusiveUsage> Exclusive(std::string_view name) override;
   Outcome<ExclusiveUsage> WouldFree(const std::vector<std::string>& names, bool recursive) override;
   StoreStats Stats() override;

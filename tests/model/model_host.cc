@@ -158,6 +158,12 @@ Outcome<fs::VolumeInfo> ModelHost::Show(std::string_view name) {
   return InfoOf(*volume);
 }
 
+Outcome<fs::VolumeInfo> ModelHost::Show(VolumeId id) {
+  for (const fs::VolumeInfo& volume : List())
+    if (volume.id == id) return volume;
+  return Explain(Err::kNoEntry, "there is no volume {}", id);
+}
+
 Outcome<fs::ExclusiveUsage> ModelHost::Exclusive(std::string_view name) {
   PRISM_ASSIGN(fs::VolumeInfo info, Show(name));
   return fs::ExclusiveUsage{info.logical_bytes, 0};  // nothing is shared here

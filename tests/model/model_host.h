@@ -29,6 +29,7 @@ class ModelHost : public fs::Host {
   Outcome<void> Rename(std::string_view from, std::string_view to) override;
   std::vector<fs::VolumeInfo> List() override;
   Outcome<fs::VolumeInfo> Show(std::string_view name) override;
+  Outcome<fs::VolumeInfo> Show(VolumeId id) override;
   Outcome<fs::ExclusiveUsage> Exclusive(std::string_view name) override;
   Outcome<fs::ExclusiveUsage> WouldFree(const std::vector<std::string>& names,
                                         bool recursive) override;

@@ -72,6 +72,7 @@ int RunCommandLine(int argc, const char* const* argv) {
 
   Command command;
   AddVolumeVerbs(app, common, command);
+  AddCloneVerbs(app, common, command);
   AddTransferVerbs(app, common, command);
   AddMountVerbs(app, common, command);
   try {
