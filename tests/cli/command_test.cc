@@ -51,6 +51,35 @@ TEST_F(CommandTest, ALifeOfVolumes) {
   EXPECT_EQ(server.Prism("lanes").output, "nobody is attached\n");
 }
 
+TEST_F(CommandTest, ALifeOfSnapshots) {
+  LiveServer server(directory_.path());
+  MakeTree(20);
+  ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " base").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("clone base 'web{1..3}'").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("snapshot web1@a web2@a").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("snapshot web1@a").exit_code, kExitExists);
+  EXPECT_EQ(server.Prism("snapshot web1@short --ttl 1s").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("clone web1@a copy").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("hold web1@a backup").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("destroy -r web1").exit_code, kExitBusy);
+  EXPECT_EQ(server.Prism("release web1@a backup").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("rollback web1@a").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("export -q web1@a dir:" + directory_ / "copy").exit_code, kExitDone);
+  EXPECT_EQ(Shell("diff -r " + tree_ + " " + directory_ / "copy").output, "");
+  for (int i = 0; i < 100 && Has(server.Names(), "@short"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(server.Names(), "base copy web1 web1@a web2 web2@a web3");
+  EXPECT_EQ(server.Prism("destroy web1").exit_code, kExitBusy);
+  EXPECT_EQ(server.Json("destroy -rn base web1 web2 web3")["result"]["would_destroy"], 6);
+  EXPECT_EQ(server.Prism("destroy base").exit_code, kExitDone);
+  const std::string tree = server.Prism("list --tree").output;
+  EXPECT_TRUE(Has(tree, "(base: gone)\n├─ web1 ")) << tree;
+  EXPECT_TRUE(Has(tree, "\n│  └─ web1@a ")) << tree;
+  EXPECT_TRUE(Has(tree, "\n│     └─ copy ")) << tree;
+  EXPECT_EQ(server.Prism("destroy -r 'web{1..3}' copy").exit_code, kExitDone);
+  EXPECT_EQ(server.Names(), "");
+}
+
 TEST_F(CommandTest, ExitCodesAndMessages) {
   LiveServer server(directory_.path());
   ASSERT_EQ(server.Prism("create v").exit_code, kExitDone);
@@ -76,6 +105,13 @@ TEST_F(CommandTest, ExitCodesAndMessages) {
       {"clone v x x", kExitFailed, "x"},
       {"destroy v absent", kExitNotFound, "absent"},
       {"rename absent x", kExitNotFound, "absent"},
+      {"snapshot v", kExitFailed, "NAME@LABEL"},
+      {"snapshot absent@x", kExitNotFound, "absent"},
+      {"snapshot v@x --ttl soon", kExitFailed, "soon"},
+      {"rollback v@absent", kExitNotFound, "v@absent"},
+      {"hold absent tag", kExitNotFound, "absent"},
+      {"clone v 'x{1..}'", kExitFailed, "FIRST..LAST"},
+      {"clone v 'x{1..99999}'", kExitFailed, "10000"},
       {"export absent tar:/dev/null", kExitNotFound, "absent"},
       {"mount absent /mnt", kExitNotFound, "absent"},
       {"import dir:/absent x", kExitNotFound, "/absent"},
@@ -113,9 +149,10 @@ TEST_F(CommandTest, EveryVerbSpeaksJson) {
   const std::string copy = directory_ / "copy";
   for (const std::string& arguments :
        {"import dir:" + tree_ + " base", std::string("create x"), std::string("clone base y z"),
-        std::string("list"), std::string("show y"), std::string("rename y w"),
+        std::string("list"), std::string("show y"), std::string("snapshot y@s"), std::string("hold y@s t"),
+        std::string("release y@s t"), std::string("rollback y@s"), std::string("destroy -n y@s"), std::string("rename y w"),
         "export base dir:" + copy, "export base tar:" + directory_ / "base.tar",
-        std::string("stat"), std::string("lanes"), std::string("ping"), std::string("destroy w z"),
+        std::string("stat"), std::string("lanes"), std::string("ping"), std::string("destroy -r w z"),
         "import tar:" + directory_ / "base.tar" + " again"}) {
     const nlohmann::json result = server.Json(arguments);
     ASSERT_TRUE(result.is_object()) << arguments;
