@@ -55,6 +55,7 @@ Outcome<SnapshotName> ParseSnapshotName(std::string_view name) {
 }
 
 std::shared_ptr<Volume> Catalog::FindLocked(std::string_view name) {
+  if (IsPin(name)) return nullptr;
   const size_t at = name.find('@');
   auto volume = by_name_.find(name.substr(0, at));
   if (volume == by_name_.end()) return nullptr;
@@ -64,7 +65,7 @@ std::shared_ptr<Volume> Catalog::FindLocked(std::string_view name) {
 }
 
 std::string Catalog::FullName(const Volume& volume) const {
-  if (!volume.read_only()) return volume.row_.name;
+  if (!volume.is_snapshot()) return volume.row_.name;
   return by_id_.at(volume.row_.snapshot_of)->row_.name + "@" + volume.row_.name;
 }
 
@@ -125,12 +126,12 @@ void Catalog::Adopt(const std::shared_ptr<Volume>& volume) {
   next_id_ = std::max(next_id_, volume->id() + 1);
   const VolumeRow& row = volume->row_;
   if (row.expires_sec != 0) expiring_.emplace(row.expires_sec, row.id);
-  auto& names = volume->read_only() ? by_id_.at(row.snapshot_of)->snapshots_ : by_name_;
+  auto& names = volume->is_snapshot() ? by_id_.at(row.snapshot_of)->snapshots_ : by_name_;
   names[row.name] = volume;
 }
 
 void Catalog::EraseName(const Volume& volume) {
-  if (!volume.read_only()) {
+  if (!volume.is_snapshot()) {
     by_name_.erase(volume.row_.name);
   } else if (auto owner = by_id_.find(volume.row_.snapshot_of); owner != by_id_.end()) {
     owner->second->snapshots_.erase(volume.row_.name);
@@ -153,13 +154,16 @@ Outcome<void> Catalog::Publish(std::string_view name) {
 }
 
 Outcome<std::vector<CatalogEntry>> Catalog::Clone(std::string_view source_name,
-                                                  const std::vector<std::string>& targets) {
+                                                  const std::vector<std::string>& targets,
+                                                  const Request& request) {
   if (targets.empty()) return Explain(Err::kInvalid, "name at least one clone to make");
   if (!engine_->Admit()) return Explain(Err::kIo, "the store accepts no changes: see the log");
   std::vector<CatalogEntry> entries;
   Lsn lsn;
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    PRISM_ASSIGN(Done done, FindDoneLocked(request, lock));
+    if (done) return std::move(*done);
     PRISM_ASSIGN(std::shared_ptr<Volume> source, RequireLocked(source_name));
     if (source->row_.importing)
       return Explain(Err::kBusy, "volume \"{}\" is still being imported", source_name);
@@ -176,7 +180,7 @@ Outcome<std::vector<CatalogEntry>> Catalog::Clone(std::string_view source_name,
     }
     std::unique_lock source_lock(source->mutex_);
     std::shared_lock gate(engine_->gate());
-    lsn = engine_->journal().Append(record.Encode());
+    lsn = Append(request, record.Encode(), RowsOf(*source, record));
     ApplyClone(*source, record);
     for (const auto& [id, name] : record.targets) entries.push_back({by_id_[id], by_id_[id]->row_});
   }
@@ -184,12 +188,20 @@ Outcome<std::vector<CatalogEntry>> Catalog::Clone(std::string_view source_name,
   return entries;
 }
 
-void Catalog::ApplyClone(Volume& source, const CloneRecord& record) {
+std::vector<VolumeRow> Catalog::RowsOf(const Volume& source, const CloneRecord& record) {
+  std::vector<VolumeRow> rows;
   for (const auto& [id, name] : record.targets) {
-    VolumeRow row = source.DescendantRow(FullName(source));
+    VolumeRow& row = rows.emplace_back(source.DescendantRow(FullName(source)));
     row.id = id;
     row.name = name;
     row.created_sec = record.created_sec;
+    row.importing = IsPin(name);  // so that a restart removes it
+  }
+  return rows;
+}
+
+void Catalog::ApplyClone(Volume& source, const CloneRecord& record) {
+  for (VolumeRow& row : RowsOf(source, record)) {
     engine_->references().Add(row.root);
     Insert(std::make_shared<Volume>(*engine_, *this, std::move(row)));
   }
@@ -210,7 +222,8 @@ Outcome<Catalog::VolumeSet> Catalog::ChooseToDestroy(const std::vector<std::stri
       return Explain(Err::kBusy, "\"{}\" is held by \"{}\": `prism release` it first",
                      FullName(*volume), volume->row_.holds.front());
     size_t kept = 0;
-    for (const auto& [label, snapshot] : volume->snapshots_) kept += !volumes.contains(snapshot->id());
+    for (const auto& [label, snapshot] : volume->snapshots_)
+      kept += !volumes.contains(snapshot->id());
     if (kept > 0)
       return Explain(Err::kBusy, "volume \"{}\" has {} snapshot(s): --recursive destroys them too",
                      volume->row_.name, kept);
@@ -240,11 +253,14 @@ Result<cow::Forest::Exclusive> Catalog::CountExclusive(const std::vector<Catalog
   return engine_->forest().CountExclusive(roots);
 }
 
-Outcome<void> Catalog::Destroy(const std::vector<std::string>& names, bool recursive) {
+Outcome<void> Catalog::Destroy(const std::vector<std::string>& names, bool recursive,
+                               const Request& request) {
   if (!engine_->Admit()) return Explain(Err::kIo, "the store accepts no changes: see the log");
   Lsn lsn;
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    PRISM_ASSIGN(const Done done, FindDoneLocked(request, lock));
+    if (done) return {};
     PRISM_ASSIGN(VolumeSet volumes, ChooseToDestroy(names, recursive));
     DestroyRecord record;
     if (volumes.empty()) return {};
@@ -254,7 +270,7 @@ Outcome<void> Catalog::Destroy(const std::vector<std::string>& names, bool recur
       record.volumes.push_back(id);
     }
     std::shared_lock gate(engine_->gate());
-    lsn = engine_->journal().Append(record.Encode());
+    lsn = Append(request, record.Encode(), {});
     for (const auto& [id, volume] : volumes) ApplyDestroy(*volume);
   }
   return WaitDurable(lsn, "the destruction");
@@ -272,7 +288,7 @@ void Catalog::ApplyDestroy(Volume& volume) {
 
 // A snapshot stays with its volume, and no whole name becomes too long.
 Outcome<void> Catalog::CheckRename(const Volume& volume, std::string_view to) {
-  if (volume.read_only()) {
+  if (volume.is_snapshot()) {
     PRISM_ASSIGN(const SnapshotName name, ParseSnapshotName(to));
     if (name.volume != by_id_.at(volume.row_.snapshot_of)->row_.name)
       return Explain(Err::kInvalid, "a snapshot cannot become another volume's: clone it instead");
@@ -308,6 +324,34 @@ void Catalog::ApplyRename(const std::shared_ptr<Volume>& volume, const std::stri
   Insert(volume);
 }
 
+Outcome<std::optional<std::vector<CatalogEntry>>> Catalog::FindDone(const Request& request) {
+  std::unique_lock lock(mutex_);
+  return FindDoneLocked(request, lock);
+}
+
+Outcome<Catalog::Done> Catalog::FindDoneLocked(const Request& request,
+                                               std::unique_lock<std::mutex>& lock) {
+  const RequestTable::Done* done = request.key.empty() ? nullptr : requests_.Find(request.key);
+  if (done == nullptr) return Done();
+  if (done->checksum != request.checksum)
+    return Explain(Err::kInvalid, "the request key \"{}\" was used for another request",
+                   request.key);
+  std::vector<CatalogEntry> entries;
+  for (const VolumeRow& row : done->answer) entries.push_back({nullptr, row});
+  const Lsn lsn = done->lsn;
+  lock.unlock();
+  PRISM_TRY(WaitDurable(lsn, "what was asked before"));
+  return Done(std::move(entries));
+}
+
+Lsn Catalog::Append(const Request& request, std::string record, std::vector<VolumeRow> answer) {
+  if (request.key.empty()) return engine_->journal().Append(record);
+  RequestRecord named{request.key, request.checksum, std::move(answer), std::move(record)};
+  const Lsn lsn = engine_->journal().Append(named.Encode());
+  requests_.Add(named, lsn);
+  return lsn;
+}
+
 Outcome<CatalogEntry> Catalog::Find(std::string_view name) {
   std::lock_guard lock(mutex_);
   PRISM_ASSIGN(std::shared_ptr<Volume> volume, RequireLocked(name));
@@ -326,6 +370,7 @@ std::vector<CatalogEntry> Catalog::List() {
   std::lock_guard lock(mutex_);
   entries.reserve(by_id_.size());
   for (const auto& [name, volume] : by_name_) {
+    if (IsPin(name)) continue;
     entries.push_back(EntryOf(volume));
     for (const auto& [label, snapshot] : volume->snapshots_) entries.push_back(EntryOf(snapshot));
   }

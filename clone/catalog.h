@@ -9,12 +9,14 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "clone/request_table.h"
 #include "clone/volume.h"
 #include "fs/base/failure.h"
 
@@ -54,13 +56,14 @@ class Catalog : public cow::RootOwner {
   // The cut: transactions on the source that have committed before are in every target, none that
   // commits later is in any. Writes one row a target, and one reference count.
   Outcome<std::vector<CatalogEntry>> Clone(std::string_view source,
-                                           const std::vector<std::string>& targets);
+                                           const std::vector<std::string>& targets,
+                                           const Request& request = {});
   // `names` are NAME@LABEL: one cut for all of them, one record. expires_sec: 0 for never.
   Outcome<std::vector<CatalogEntry>> Snapshot(const std::vector<std::string>& names,
-                                              int64_t expires_sec);
+                                              int64_t expires_sec, const Request& request = {});
   // The snapshot's volume becomes what the snapshot is. Inode numbers that it has used since are
   // not used again. Other snapshots stay, newer ones too.
-  Outcome<CatalogEntry> Rollback(std::string_view snapshot);
+  Outcome<CatalogEntry> Rollback(std::string_view snapshot, const Request& request = {});
   // What has holds cannot be destroyed, nor expire. Idempotent.
   Outcome<CatalogEntry> Hold(std::string_view name, std::string_view tag);
   Outcome<CatalogEntry> Release(std::string_view name, std::string_view tag);
@@ -68,7 +71,8 @@ class Catalog : public cow::RootOwner {
   std::vector<std::string> Expired(int64_t now_sec, size_t max);
 
   // recursive: with their snapshots; otherwise a volume that has some is kBusy.
-  Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false);
+  Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false,
+                        const Request& request = {});
   // What Destroy would destroy, and its errors.
   Outcome<std::vector<CatalogEntry>> WouldDestroy(const std::vector<std::string>& names,
                                                   bool recursive);
@@ -77,6 +81,19 @@ class Catalog : public cow::RootOwner {
   Result<cow::Forest::Exclusive> CountExclusive(const std::vector<CatalogEntry>& entries);
   // Of a snapshot, within its volume.
   Outcome<void> Rename(std::string_view from, std::string_view to);
+
+  // The answer that a request of this name was given, durable by now; nullopt: it is new. The
+  // entries have no volume. kInvalid: the name was given to another request. The verbs above do
+  // the same for a request that comes twice at once.
+  Outcome<std::optional<std::vector<CatalogEntry>>> FindDone(const Request& request);
+
+  // These volumes as they are at one instant, for as long as somebody looks at them: hidden clones,
+  // which Unpin destroys, and a restart too. Costs as much as clones, but waits for no medium.
+  Outcome<std::vector<CatalogEntry>> Pin(const std::vector<std::string>& names);
+  void Unpin(const std::vector<CatalogEntry>& pins);
+  // Forest::DiffTrees of two pins.
+  Result<uint64_t> Diff(const CatalogEntry& a, const CatalogEntry& b,
+                        cow::Forest::DiffVisitor visitor);
 
   Outcome<CatalogEntry> Find(std::string_view name);
   Outcome<CatalogEntry> Find(VolumeId id);
@@ -97,6 +114,13 @@ class Catalog : public cow::RootOwner {
   std::shared_ptr<Volume> FindLocked(std::string_view name);
   Outcome<std::shared_ptr<Volume>> RequireLocked(std::string_view name);
   Outcome<CatalogEntry> SetHold(std::string_view name, std::string_view tag, bool held);
+  // Appends what was done, with its answer if the request has a name. REQUIRES: mutex_, the gate.
+  Lsn Append(const Request& request, std::string record, std::vector<VolumeRow> answer);
+  void DropPins();  // all: nobody looks at anything yet
+  // REQUIRES: mutex_; gives it up where the request was done.
+  using Done = std::optional<std::vector<CatalogEntry>>;
+  Outcome<Done> FindDoneLocked(const Request& request, std::unique_lock<std::mutex>& lock);
+
   // All of these: REQUIRES mutex_.
   CatalogEntry EntryOf(const std::shared_ptr<Volume>& volume);
   std::string FullName(const Volume& volume) const;
@@ -107,7 +131,9 @@ class Catalog : public cow::RootOwner {
 
   // REQUIRES: the gate, and the locks of the volumes named (recovery needs neither).
   std::shared_ptr<Volume> ApplyCreate(VolumeRow row);
+  std::vector<VolumeRow> RowsOf(const Volume& source, const CloneRecord& record);
   void ApplyClone(Volume& source, const CloneRecord& record);
+  std::vector<VolumeRow> RowsOf(const SnapshotRecord& record);  // their names are labels
   void ApplySnapshot(const SnapshotRecord& record);
   void ApplyRollback(Volume& volume, const Volume& snapshot, Lsn lsn);
   void ApplyKeep(Volume& volume, const KeepRecord& record);
@@ -126,6 +152,7 @@ class Catalog : public cow::RootOwner {
   std::unordered_map<VolumeId, std::shared_ptr<Volume>> by_id_;
   std::set<std::pair<int64_t, VolumeId>> expiring_;
   VolumeId next_id_ = 1;
+  RequestTable requests_;
 
   std::mutex changed_mutex_;                      // a leaf
   std::vector<std::shared_ptr<Volume>> changed_;  // guarded by changed_mutex_

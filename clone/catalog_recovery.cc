@@ -19,6 +19,7 @@ Outcome<std::unique_ptr<Catalog>> Catalog::Open(const cow::EngineOptions& option
   PRISM_ASSIGN(catalog->engine_, cow::Engine::Open(options));
   PRISM_TRY(catalog->LoadRows());
   PRISM_TRY(catalog->engine_->Recover(*catalog));
+  catalog->DropPins();
   std::vector<std::string> unfinished;
   for (const CatalogEntry& entry : catalog->List())
     if (entry.row.importing) unfinished.push_back(entry.row.name);
@@ -47,6 +48,8 @@ Outcome<void> Catalog::LoadRows() {
         Adopt(std::make_shared<Volume>(*engine_, *this, std::move(*row)));
         return true;
       });
+  if (!requests_.Load(engine_->kv()))
+    return Explain(Err::kCorrupt, "the answers to requests, in the table meta, are damaged");
   std::string value;
   Result<bool> found = engine_->kv().Get(cow::Table::kMeta, kNextIdKey, value);
   if (!scanned || damaged != 0 || !found)
@@ -73,12 +76,14 @@ void Catalog::Freeze() {
   frozen_destroyed_.swap(destroyed_);
   destroyed_.clear();
   frozen_next_id_ = next_id_;
+  requests_.Freeze();
 }
 
 void Catalog::Write(cow::KvBatch& batch) {
   for (const VolumeRow& row : frozen_rows_)
     batch.Put(cow::Table::kVolume, cow::IdKey(row.id), row.Encode());
   for (VolumeId id : frozen_destroyed_) batch.Delete(cow::Table::kVolume, cow::IdKey(id));
+  requests_.Write(batch);
   std::string next;
   ByteWriter(next).Put(frozen_next_id_);
   batch.Put(cow::Table::kMeta, kNextIdKey, next);
@@ -109,6 +114,15 @@ Status Catalog::ReplayRecord(uint8_t type, std::string_view payload, Lsn lsn) {
       PRISM_ASSIGN(CloneRecord record, CloneRecord::Decode(payload));
       PRISM_ASSIGN(std::shared_ptr<Volume> source, ForReplay(record.source));
       ApplyClone(*source, record);
+      return {};
+    }
+    case RecordType::kRequest: {
+      PRISM_ASSIGN(RequestRecord record, RequestRecord::Decode(payload));
+      ByteReader reader(record.done);
+      const auto done = reader.Get<RecordType>();
+      if (done == RecordType::kRequest) break;
+      PRISM_TRY(ReplayRecord(static_cast<uint8_t>(done), reader.GetBytes(reader.remaining()), lsn));
+      requests_.Add(record, lsn);
       return {};
     }
     case RecordType::kSnapshot:

@@ -28,13 +28,15 @@ Outcome<SnapshotRecord> Catalog::PlanSnapshot(const std::vector<std::string>& na
 }
 
 Outcome<std::vector<CatalogEntry>> Catalog::Snapshot(const std::vector<std::string>& names,
-                                                     int64_t expires_sec) {
+                                                     int64_t expires_sec, const Request& request) {
   if (names.empty()) return Explain(Err::kInvalid, "name at least one snapshot to make");
   if (!engine_->Admit()) return Explain(Err::kIo, "the store accepts no changes: see the log");
   std::vector<CatalogEntry> entries;
   Lsn lsn;
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    PRISM_ASSIGN(Done done, FindDoneLocked(request, lock));
+    if (done) return std::move(*done);
     VolumeSet sources;
     PRISM_ASSIGN(SnapshotRecord record, PlanSnapshot(names, sources));
     record.created_sec = NowSec();
@@ -43,7 +45,9 @@ Outcome<std::vector<CatalogEntry>> Catalog::Snapshot(const std::vector<std::stri
       std::vector<std::unique_lock<FairSharedMutex>> locks;
       for (const auto& [id, volume] : sources) locks.emplace_back(volume->mutex_);
       std::shared_lock gate(engine_->gate());
-      lsn = engine_->journal().Append(record.Encode());
+      std::vector<VolumeRow> answer = RowsOf(record);
+      for (size_t i = 0; i < names.size(); ++i) answer[i].name = names[i];
+      lsn = Append(request, record.Encode(), std::move(answer));
       ApplySnapshot(record);
     }
     for (const auto& target : record.targets) entries.push_back(EntryOf(by_id_.at(target.id)));
@@ -52,36 +56,48 @@ Outcome<std::vector<CatalogEntry>> Catalog::Snapshot(const std::vector<std::stri
   return entries;
 }
 
-void Catalog::ApplySnapshot(const SnapshotRecord& record) {
+std::vector<VolumeRow> Catalog::RowsOf(const SnapshotRecord& record) {
+  std::vector<VolumeRow> rows;
   for (const SnapshotRecord::Target& target : record.targets) {
-    Volume& source = *by_id_.at(target.source);
-    VolumeRow row = source.DescendantRow(FullName(source));
+    const Volume& source = *by_id_.at(target.source);
+    VolumeRow& row = rows.emplace_back(source.DescendantRow(FullName(source)));
     row.id = target.id;
     row.name = target.label;
     row.snapshot_of = target.source;
     row.created_sec = record.created_sec;
     row.expires_sec = record.expires_sec;
+  }
+  return rows;
+}
+
+void Catalog::ApplySnapshot(const SnapshotRecord& record) {
+  for (VolumeRow& row : RowsOf(record)) {
     engine_->references().Add(row.root);
+    ++by_id_.at(row.snapshot_of)->tree_.generation;  // what it owned alone is shared now
     Insert(std::make_shared<Volume>(*engine_, *this, std::move(row)));
-    ++source.tree_.generation;  // what it owned alone is shared now
   }
 }
 
-Outcome<CatalogEntry> Catalog::Rollback(std::string_view name) {
+Outcome<CatalogEntry> Catalog::Rollback(std::string_view name, const Request& request) {
   PRISM_TRY(ParseSnapshotName(name));
   if (!engine_->Admit()) return Explain(Err::kIo, "the store accepts no changes: see the log");
   std::shared_ptr<Volume> volume;
   CatalogEntry entry;
   Lsn lsn;
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    PRISM_ASSIGN(Done done, FindDoneLocked(request, lock));
+    if (done) return std::move(done->front());
     PRISM_ASSIGN(std::shared_ptr<Volume> snapshot, RequireLocked(name));
     volume = by_id_.at(snapshot->row_.snapshot_of);
     {
       std::unique_lock volume_lock(volume->mutex_);
       std::unique_lock snapshot_lock(snapshot->mutex_);  // its id is the greater one
       std::shared_lock gate(engine_->gate());
-      lsn = engine_->journal().Append(RollbackRecord{volume->id(), snapshot->id()}.Encode());
+      VolumeRow answer = volume->row_;
+      answer.inodes = snapshot->row_.inodes;
+      answer.bytes = snapshot->row_.bytes;
+      lsn = Append(request, RollbackRecord{volume->id(), snapshot->id()}.Encode(), {answer});
       ApplyRollback(*volume, *snapshot, lsn);
     }
     entry = EntryOf(volume);

@@ -17,9 +17,9 @@ namespace prism::clone {
 
 struct VolumeRow {
   VolumeId id = 0;
-  std::string name;  // of a snapshot: its label alone, so that renaming the volume renames it too
-  std::string parent;       // the name of what it was cloned from, as it was then
-  VolumeId parent_id = 0;   // and its id, which may be gone by now; 0: made empty
+  std::string name;    // of a snapshot: its label alone, so that renaming the volume renames it too
+  std::string parent;  // the name of what it was cloned from, as it was then
+  VolumeId parent_id = 0;    // and its id, which may be gone by now; 0: made empty
   VolumeId snapshot_of = 0;  // not 0: a read-only snapshot of that volume, which exists
   bool importing = false;
   int64_t created_sec = 0;
@@ -69,6 +69,9 @@ struct CloneRecord {  // RecordType::kClone
   std::string Encode() const;
   static Result<CloneRecord> Decode(std::string_view payload);
 };
+
+// The names of the catalog's own hidden clones begin so; nobody else's can.
+inline bool IsPin(std::string_view name) { return name.starts_with('#'); }
 
 struct SnapshotRecord {  // RecordType::kSnapshot
   struct Target {

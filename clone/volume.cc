@@ -145,7 +145,10 @@ class VolumeTransaction : public cow::WriteTransaction {
 };
 
 Volume::Volume(cow::Engine& engine, Catalog& catalog, VolumeRow row)
-    : engine_(engine), catalog_(catalog), row_(std::move(row)) {
+    : engine_(engine),
+      catalog_(catalog),
+      read_only_(row.snapshot_of != 0 || IsPin(row.name)),
+      row_(std::move(row)) {
   tree_.volume = row_.id;
   tree_.node = row_.root;
 }

@@ -16,6 +16,7 @@ enum class RecordType : uint8_t {
   kSnapshot = 22,
   kRollback = 23,
   kKeep = 24,
+  kRequest = 25,
 };
 
 }  // namespace prism::cow

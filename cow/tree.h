@@ -43,6 +43,12 @@ class Forest {
   Result<bool> Get(NodeId root, Key key, std::string& value);
   Status Scan(NodeId root, Key first, Key last, FunctionRef<bool(Key, std::string_view)> visitor);
 
+  // Visits, in order, the items that are not the same in both trees (null: not in that one), until
+  // the visitor returns false. Nodes that both share are not looked into. Returns how many were.
+  // REQUIRES: neither tree changes meanwhile.
+  using DiffVisitor = FunctionRef<bool(Key, const std::string_view* a, const std::string_view* b)>;
+  Result<uint64_t> DiffTrees(NodeId root_a, NodeId root_b, DiffVisitor visitor);
+
   // Loads what a change of `key` (of the range) needs into `pins`, so that the change itself cannot
   // fail. REQUIRES: the volume's lock, exclusive.
   Status Prefault(NodeId root, Key key, std::vector<NodePtr>& pins);

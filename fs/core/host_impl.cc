@@ -128,18 +128,30 @@ Outcome<void> HostImpl::Publish(std::string_view name) {
 }
 
 Outcome<std::vector<VolumeInfo>> HostImpl::Clone(std::string_view source,
-                                                 const std::vector<std::string>& targets) {
+                                                 const std::vector<std::string>& targets,
+                                                 std::string_view request_key) {
+  std::vector<std::string> arguments = targets;
+  arguments.emplace_back(source);
+  PRISM_ASSIGN(const clone::Request request, clone::NameRequest(request_key, "clone", arguments));
+  PRISM_ASSIGN(const auto done, catalog_->FindDone(request));
+  if (done) return InfosOf(*done);
   PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(source));
   PRISM_ASSIGN(const DataGate gate, GateOf(entry.row.id));
-  PRISM_ASSIGN(std::vector<clone::CatalogEntry> entries, catalog_->Clone(source, targets));
+  PRISM_ASSIGN(std::vector<clone::CatalogEntry> entries, catalog_->Clone(source, targets, request));
   return InfosOf(entries);
 }
 
-Outcome<void> HostImpl::Destroy(const std::vector<std::string>& names, bool recursive) {
+Outcome<void> HostImpl::Destroy(const std::vector<std::string>& names, bool recursive,
+                                std::string_view request_key) {
+  std::vector<std::string> arguments = names;
+  arguments.emplace_back(recursive ? "recursive" : "");
+  PRISM_ASSIGN(const clone::Request request, clone::NameRequest(request_key, "destroy", arguments));
+  PRISM_ASSIGN(const auto done, catalog_->FindDone(request));
+  if (done) return {};
   PRISM_ASSIGN(std::vector<clone::CatalogEntry> entries, catalog_->WouldDestroy(names, recursive));
   std::vector<VolumeId> ids;
   for (const clone::CatalogEntry& entry : entries) ids.push_back(entry.row.id);
-  PRISM_TRY(catalog_->Destroy(names, recursive));
+  PRISM_TRY(catalog_->Destroy(names, recursive, request));
   DropCores(ids);
   return {};
 }

@@ -22,9 +22,15 @@ Outcome<DataGate> HostImpl::GateOf(VolumeId id) {
 }
 
 Outcome<std::vector<VolumeInfo>> HostImpl::Snapshot(const std::vector<std::string>& names,
-                                                    int64_t ttl_sec) {
+                                                    int64_t ttl_sec, std::string_view request_key) {
   if (ttl_sec < 0 || ttl_sec > kTtlSecMax)
     return Explain(Err::kInvalid, "a snapshot lives for up to 100 years");
+  std::vector<std::string> arguments = names;
+  arguments.emplace_back(std::to_string(ttl_sec));
+  PRISM_ASSIGN(const clone::Request request,
+               clone::NameRequest(request_key, "snapshot", arguments));
+  PRISM_ASSIGN(const auto done, catalog_->FindDone(request));
+  if (done) return InfosOf(*done);
   std::map<VolumeId, DataGate> gates;
   for (const std::string& name : names) {
     PRISM_ASSIGN(const clone::SnapshotName parsed, clone::ParseSnapshotName(name));
@@ -33,20 +39,25 @@ Outcome<std::vector<VolumeInfo>> HostImpl::Snapshot(const std::vector<std::strin
     PRISM_ASSIGN(gates[source.row.id], GateOf(source.row.id));
   }
   const int64_t expires_sec = ttl_sec == 0 ? 0 : clone::NowSec() + ttl_sec;
-  PRISM_ASSIGN(std::vector<clone::CatalogEntry> entries, catalog_->Snapshot(names, expires_sec));
+  PRISM_ASSIGN(std::vector<clone::CatalogEntry> entries,
+               catalog_->Snapshot(names, expires_sec, request));
   return InfosOf(entries);
 }
 
 // What waits in memory is written first, though it is about to be left behind: should the rollback
 // fail, nothing that was acknowledged is lost.
-Outcome<VolumeInfo> HostImpl::Rollback(std::string_view name) {
+Outcome<VolumeInfo> HostImpl::Rollback(std::string_view name, std::string_view request_key) {
+  PRISM_ASSIGN(const clone::Request request,
+               clone::NameRequest(request_key, "rollback", {std::string(name)}));
+  PRISM_ASSIGN(const auto done, catalog_->FindDone(request));
+  if (done) return InfoOf(done->front());
   PRISM_ASSIGN(const clone::SnapshotName parsed, clone::ParseSnapshotName(name));
   PRISM_ASSIGN(clone::CatalogEntry volume, catalog_->Find(parsed.volume));
   PRISM_TRY(catalog_->Find(name));
   // A core even where nobody works with the volume: one that came up meanwhile would not be told.
   std::shared_ptr<VolumeCore> core = CoreOf(volume.volume);
   PRISM_ASSIGN(const DataGate gate, GateOf(volume.row.id));
-  PRISM_ASSIGN(volume, catalog_->Rollback(name));
+  PRISM_ASSIGN(volume, catalog_->Rollback(name, request));
   if (Status replaced = core->TreeReplaced(); !replaced)
     spdlog::error("volume {}: what its clients hold is not known after the rollback ({})",
                   volume.row.id, NameOf(replaced.error()));
@@ -87,7 +98,7 @@ Outcome<ExclusiveUsage> HostImpl::WouldFree(const std::vector<std::string>& name
 void HostImpl::DestroyExpired() {
   const std::vector<std::string> names = catalog_->Expired(clone::NowSec(), kExpiredAtOnce);
   if (names.empty()) return;
-  Outcome<void> destroyed = Destroy(names, false);
+  Outcome<void> destroyed = Destroy(names);
   if (destroyed)
     spdlog::info("{} snapshot(s) have expired, {} first", names.size(), names.front());
   else

@@ -75,8 +75,11 @@ Outcome<void> ModelHost::Publish(std::string_view name) {
 }
 
 Outcome<std::vector<fs::VolumeInfo>> ModelHost::Clone(std::string_view source,
-                                                      const std::vector<std::string>& targets) {
+                                                      const std::vector<std::string>& targets,
+                                                      std::string_view request_key) {
   std::lock_guard lock(world_->mutex);
+  if (auto done = world_->answers.find(request_key); done != world_->answers.end())
+    return done->second;
   PRISM_ASSIGN(auto origin, Find(source));
   if (origin->importing) return Explain(Err::kBusy, "'{}' is still being imported", source);
   for (const std::string& target : targets) PRISM_TRY(CheckNew(target));
@@ -90,6 +93,7 @@ Outcome<std::vector<fs::VolumeInfo>> ModelHost::Clone(std::string_view source,
     std::erase_if(volume->nodes, [](const auto& item) { return item.second.nlink == 0; });
     made.push_back(InfoOf(*volume));
   }
+  if (!request_key.empty()) world_->answers.emplace(request_key, made);
   return made;
 }
 
@@ -109,7 +113,8 @@ std::shared_ptr<Volume> ModelHost::Copy(const Volume& origin, std::string_view n
   return volume;
 }
 
-Outcome<void> ModelHost::Destroy(const std::vector<std::string>& names, bool recursive) {
+Outcome<void> ModelHost::Destroy(const std::vector<std::string>& names, bool recursive,
+                                 std::string_view) {
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(const std::set<std::string> chosen, Choose(names, recursive));
   for (const std::string& name : chosen) {
@@ -126,8 +131,7 @@ Outcome<void> ModelHost::Rename(std::string_view from, std::string_view to) {
   PRISM_ASSIGN(auto volume, Find(from));
   if (!volume->read_only() && !IsVolumeName(to))
     return Explain(Err::kInvalid, "'{}' cannot name a volume", to);
-  if (volume->read_only() &&
-      (!IsSnapshotName(to) || VolumeOf(to) != VolumeOf(volume->name)))
+  if (volume->read_only() && (!IsSnapshotName(to) || VolumeOf(to) != VolumeOf(volume->name)))
     return Explain(Err::kInvalid, "'{}' cannot name that snapshot", to);
   for (const auto& [name, other] : world_->volumes)
     if (other->snapshot_of == volume->id && name.size() - from.size() + to.size() > kNameMax)
@@ -201,7 +205,7 @@ Outcome<std::set<std::string>> ModelHost::Choose(const std::vector<std::string>&
 }
 
 Outcome<std::vector<fs::VolumeInfo>> ModelHost::Snapshot(const std::vector<std::string>& names,
-                                                         int64_t ttl_sec) {
+                                                         int64_t ttl_sec, std::string_view) {
   std::lock_guard lock(world_->mutex);
   if (names.empty() || ttl_sec < 0) return Explain(Err::kInvalid, "no such snapshot");
   for (const std::string& name : names) {
@@ -227,7 +231,7 @@ Outcome<std::vector<fs::VolumeInfo>> ModelHost::Snapshot(const std::vector<std::
 }
 
 // Of what had no name then, only that stays which somebody has held ever since.
-Outcome<fs::VolumeInfo> ModelHost::Rollback(std::string_view name) {
+Outcome<fs::VolumeInfo> ModelHost::Rollback(std::string_view name, std::string_view) {
   std::lock_guard lock(world_->mutex);
   if (!IsSnapshotName(name)) return Explain(Err::kInvalid, "'{}' names no snapshot", name);
   PRISM_ASSIGN(auto snapshot, Find(name));

@@ -19,13 +19,17 @@ class ModelHost : public fs::Host {
   Outcome<fs::VolumeInfo> Create(std::string_view name, bool importing) override;
   Outcome<void> Publish(std::string_view name) override;
   Outcome<std::vector<fs::VolumeInfo>> Clone(std::string_view source,
-                                             const std::vector<std::string>& targets) override;
+                                             const std::vector<std::string>& targets,
+                                             std::string_view request_key = {}) override;
   Outcome<std::vector<fs::VolumeInfo>> Snapshot(const std::vector<std::string>& names,
-                                                int64_t ttl_sec) override;
-  Outcome<fs::VolumeInfo> Rollback(std::string_view snapshot) override;
+                                                int64_t ttl_sec,
+                                                std::string_view request_key = {}) override;
+  Outcome<fs::VolumeInfo> Rollback(std::string_view snapshot,
+                                   std::string_view request_key = {}) override;
   Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view tag) override;
   Outcome<fs::VolumeInfo> Release(std::string_view name, std::string_view tag) override;
-  Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false) override;
+  Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false,
+                        std::string_view request_key = {}) override;
   Outcome<void> Rename(std::string_view from, std::string_view to) override;
   std::vector<fs::VolumeInfo> List() override;
   Outcome<fs::VolumeInfo> Show(std::string_view name) override;
@@ -33,6 +37,10 @@ class ModelHost : public fs::Host {
   Outcome<fs::ExclusiveUsage> Exclusive(std::string_view name) override;
   Outcome<fs::ExclusiveUsage> WouldFree(const std::vector<std::string>& names,
                                         bool recursive) override;
+  Outcome<fs::DiffResult> Diff(std::string_view, std::string_view,
+                               const fs::DiffOptions&) override {
+    return Explain(Err::kNotSupported, "the model compares nothing");
+  }
   fs::StoreStats Stats() override;
   Outcome<std::shared_ptr<fs::FileSystem>> Attach(std::string_view name, bool importing) override;
   // As Attach: the model keeps no unlinked files for those who are not there.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "fs/contract/file_system.h"
+#include "fs/core/host.h"
 #include "tests/model/acl.h"
 #include "tests/model/locks.h"
 
@@ -78,10 +79,11 @@ struct Volume {
   bool read_only() const { return snapshot_of != 0; }
 };
 
-// Everything, under one lock.
+// Everything, under one lock. Of request keys only Clone's are remembered.
 struct World {
   std::mutex mutex;
   VolumeId last_id = 0;
+  std::map<std::string, std::vector<fs::VolumeInfo>, std::less<>> answers;
   std::map<std::string, std::shared_ptr<Volume>> volumes;  // snapshots too, as NAME@LABEL
 };
 

@@ -192,9 +192,9 @@ void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen)
       [](auto& common, Names& n) { return Create(common, n.first); })
       ->add_option("NAME", names->first, "[A-Za-z0-9._-], up to 128 characters")
       ->required();
-  add("list", "all volumes and snapshots",
-      [](auto& common, Names& n) { return n.flag ? ListTree(common) : List(common); })
-      ->add_flag("--tree", names->flag, "what was made from what");
+  add("list", "all volumes and snapshots", [](auto& common, Names& n) {
+    return n.flag ? ListTree(common) : List(common);
+  })->add_flag("--tree", names->flag, "what was made from what");
   add("show", "one volume, and what it holds alone",
       [](auto& common, Names& n) { return Show(common, n.first); })
       ->add_option("NAME", names->first)
