@@ -13,6 +13,10 @@ enum class RecordType : uint8_t {
   kDestroy = 19,
   kRename = 20,
   kPublish = 21,
+  kSnapshot = 22,
+  kRollback = 23,
+  kKeep = 24,
+  kRequest = 25,
 };
 
 }  // namespace prism::cow

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <map>
 #include <span>
 
-#include "server/lane_report.h"
+#include "server/control_snapshots.h"
+#include "server/control_vms.h"
 
 namespace prism::server {
 
@@ -18,40 +18,6 @@ namespace {
 
 std::string Dump(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-json Describe(const fs::VolumeInfo& volume) {
-  return {{"id", volume.id},
-          {"name", volume.name},
-          {"parent", volume.parent},
-          {"importing", volume.importing},
-          {"created_sec", volume.created_sec},
-          {"inodes", volume.inodes},
-          {"logical_bytes", volume.logical_bytes},
-          {"attached", volume.attached}};
-}
-
-json Describe(const VmInfo& vm) {
-  return {{"name", vm.name},
-          {"uid", vm.uid},
-          {"socket", vm.socket_path},
-          {"lanes", vm.lanes},
-          {"queues", vm.queues},
-          {"payload_bytes", vm.payload_bytes},
-          {"vectors", vm.vectors},
-          {"segment_bytes", vm.segment_bytes},
-          {"volumes", vm.volumes},
-          {"pid", vm.pid},
-          {"process", ProcessName(vm.pid)}};
-}
-
-// The machines by the names of their volumes.
-std::map<std::string, std::vector<std::string>> VmsByVolume(const ControlContext& context) {
-  std::map<std::string, std::vector<std::string>> vms;
-  if (!context.vms) return vms;
-  for (const VmInfo& vm : context.vms->List())
-    for (const std::string& volume : vm.volumes) vms[volume].push_back(vm.name);
-  return vms;
 }
 
 // How NFS clients find the volume; null: they cannot.
@@ -66,39 +32,15 @@ json DescribeNfs(const ControlContext& context, const std::string& name) {
           {"access", access ? *access : access.error().message}};
 }
 
-std::string Text(const json& request, const char* field) {
-  return request.at(field).get<std::string>();
-}
-
-std::vector<std::string> Texts(const json& request, const char* field) {
-  if (!request.contains(field)) return {};
-  return request.at(field).get<std::vector<std::string>>();
-}
-
-std::optional<uint32_t> Number(const json& request, const char* field) {
-  if (!request.contains(field)) return std::nullopt;
-  return request.at(field).get<uint32_t>();
-}
-
-bool Flag(const json& request, const char* field) {
-  return request.contains(field) && request.at(field).get<bool>();
-}
-
 }  // namespace
 
 // The handlers. A request has been checked against its verb's fields before it comes here.
 struct ControlVerbs {
   using Handler = Outcome<json> (*)(ControlSession&, const json&);
 
-  enum class Type { kText, kTexts, kFlag, kNumber };
-  struct Field {
-    const char* name = nullptr;
-    Type type = Type::kText;
-    bool required = true;
-  };
   struct Verb {
     std::string_view name;
-    std::array<Field, 6> fields;
+    Fields fields;
     Handler handler;
   };
 
@@ -126,25 +68,6 @@ struct ControlVerbs {
     return Describe(volume);
   }
 
-  static Outcome<json> Clone(ControlSession& session, const json& request) {
-    PRISM_ASSIGN(std::vector<fs::VolumeInfo> clones,
-                 session.context_.host.Clone(Text(request, "source"), Texts(request, "targets")));
-    json result = json::array();
-    for (const fs::VolumeInfo& clone : clones) result.push_back(Describe(clone));
-    return result;
-  }
-
-  static Outcome<json> List(ControlSession& session, const json&) {
-    const auto vms = VmsByVolume(session.context_);
-    json result = json::array();
-    for (const fs::VolumeInfo& volume : session.context_.host.List()) {
-      result.push_back(Describe(volume));
-      if (auto found = vms.find(volume.name); found != vms.end())
-        result.back()["vms"] = found->second;
-    }
-    return result;
-  }
-
   static Outcome<json> Show(ControlSession& session, const json& request) {
     PRISM_ASSIGN(fs::VolumeInfo volume, session.context_.host.Show(Text(request, "name")));
     json result = Describe(volume);
@@ -168,12 +91,6 @@ struct ControlVerbs {
     return json{{"name", name}, {"access", rules}};
   }
 
-  static Outcome<json> Destroy(ControlSession& session, const json& request) {
-    const std::vector<std::string> names = Texts(request, "names");
-    PRISM_TRY(session.context_.host.Destroy(names));
-    return json{{"destroyed", names.size()}};
-  }
-
   static Outcome<json> Rename(ControlSession& session, const json& request) {
     PRISM_TRY(session.context_.host.Rename(Text(request, "from"), Text(request, "to")));
     PRISM_ASSIGN(fs::VolumeInfo volume, session.context_.host.Show(Text(request, "to")));
@@ -195,42 +112,6 @@ struct ControlVerbs {
                 {"pending_nodes", stats.pending_nodes}};
   }
 
-  static Outcome<json> Lanes(ControlSession& session, const json&) {
-    return session.context_.describe_lanes ? session.context_.describe_lanes() : json::array();
-  }
-
-  static Outcome<VmPorts*> Vms(ControlSession& session) {
-    if (!session.context_.vms)
-      return Explain(Err::kNotSupported, "this server attaches no machines");
-    return session.context_.vms;
-  }
-
-  static Outcome<json> Attach(ControlSession& session, const json& request) {
-    PRISM_ASSIGN(VmPorts* const vms, Vms(session));
-    PRISM_ASSIGN(const VmInfo vm, vms->Attach({.vm = Text(request, "vm"),
-                                               .volumes = Texts(request, "volumes"),
-                                               .uid = Number(request, "uid"),
-                                               .lanes = Number(request, "lanes"),
-                                               .queues = Number(request, "queues"),
-                                               .payload_bytes = Number(request, "payload_bytes")}));
-    return Describe(vm);
-  }
-
-  static Outcome<json> Detach(ControlSession& session, const json& request) {
-    PRISM_ASSIGN(VmPorts* const vms, Vms(session));
-    const std::string vm = Text(request, "vm");
-    PRISM_TRY(vms->Detach(vm, Texts(request, "volumes")));
-    return json{{"vm", vm}};
-  }
-
-  static Outcome<json> ListVms(ControlSession& session, const json&) {
-    json result = json::array();
-    if (session.context_.vms)
-      for (const VmInfo& vm : session.context_.vms->List()) result.push_back(Describe(vm));
-    return result;
-  }
-
-  static Outcome<void> Check(const Verb& verb, const json& request);
   static std::span<const Verb> All();
 };
 
@@ -238,16 +119,12 @@ std::span<const ControlVerbs::Verb> ControlVerbs::All() {
   static constexpr Field kName{"name"};
   static constexpr std::array kVerbs = {
       Verb{"ping", {}, Ping},
-      Verb{"create", {kName, {"importing", Type::kFlag, false}}, Create},
-      Verb{"publish", {kName}, Publish},
-      Verb{"clone", {{{"source"}, {"targets", Type::kTexts}}}, Clone},
-      Verb{"list", {}, List},
-      Verb{"show", {kName, {"exclusive", Type::kFlag, false}}, Show},
-      Verb{"access", {kName, {"rules", Type::kText, false}}, Access},
-      Verb{"destroy", {{{"names", Type::kTexts}}}, Destroy},
+      Verb{"create", {{kName, {"importing", FieldType::kFlag, false}}}, Create},
+      Verb{"publish", {{kName}}, Publish},
+      Verb{"show", {{kName, {"exclusive", FieldType::kFlag, false}}}, Show},
+      Verb{"access", {{kName, {"rules", FieldType::kText, false}}}, Access},
       Verb{"rename", {{{"from"}, {"to"}}}, Rename},
       Verb{"stat", {}, Stat},
-      Verb{"lanes", {}, Lanes},
       Verb{"attach",
            {{{"vm"},
              {"volumes", Type::kTexts},
@@ -260,39 +137,6 @@ std::span<const ControlVerbs::Verb> ControlVerbs::All() {
       Verb{"vms", {}, ListVms},
   };
   return kVerbs;
-}
-
-Outcome<void> ControlVerbs::Check(const Verb& verb, const json& request) {
-  auto is_text = [](const json& value) {
-    return value.is_string() && value.get_ref<const std::string&>().size() <= kControlStringMax;
-  };
-  size_t known = 1;  // "verb"
-  for (const Field& field : verb.fields) {
-    if (!field.name) continue;
-    const auto found = request.find(field.name);
-    if (found == request.end()) {
-      if (!field.required) continue;
-      return Explain(Err::kInvalid, "{} needs \"{}\"", verb.name, field.name);
-    }
-    ++known;
-    if (field.type == Type::kText && !is_text(*found))
-      return Explain(Err::kInvalid, "\"{}\" must be a string of at most {} bytes", field.name,
-                     kControlStringMax);
-    if (field.type == Type::kFlag && !found->is_boolean())
-      return Explain(Err::kInvalid, "\"{}\" must be true or false", field.name);
-    if (field.type == Type::kNumber &&
-        (!found->is_number_unsigned() || found->get<uint64_t>() > UINT32_MAX))
-      return Explain(Err::kInvalid, "\"{}\" must be a whole number from 0 to {}", field.name,
-                     UINT32_MAX);
-    if (field.type == Type::kTexts &&
-        (!found->is_array() || found->empty() || found->size() > kControlNamesMax ||
-         !std::all_of(found->begin(), found->end(), is_text)))
-      return Explain(Err::kInvalid, "\"{}\" must be an array of 1 to {} strings", field.name,
-                     kControlNamesMax);
-  }
-  if (request.size() != known)
-    return Explain(Err::kInvalid, "{} was given a field that it does not know", verb.name);
-  return {};
 }
 
 ControlSession::~ControlSession() {
@@ -319,8 +163,15 @@ Outcome<json> ControlSession::Dispatch(std::string_view line) {
   const std::string& name = verb->get_ref<const std::string&>();
   for (const ControlVerbs::Verb& row : ControlVerbs::All()) {
     if (row.name != name) continue;
-    PRISM_TRY(ControlVerbs::Check(row, request));
+    PRISM_TRY(CheckFields(row.name, row.fields, request));
     return row.handler(*this, request);
+  }
+  for (std::span<const ContextVerb> rows : {SnapshotVerbs(), VmVerbs()}) {
+    for (const ContextVerb& row : rows) {
+      if (row.name != name) continue;
+      PRISM_TRY(CheckFields(row.name, row.fields, request));
+      return row.handler(context_, request);
+    }
   }
   return Explain(Err::kNotSupported, "this server does not know the verb \"{:.64}\"", name);
 }

@@ -45,7 +45,13 @@ Status RunOnControl(tool::ControlClient& control, const Op& op) {
       reply = control.Call("clone", {{"source", op.path}, {"targets", {op.other}}});
       break;
     case OpKind::kVolumeDestroy:
-      reply = control.Call("destroy", {{"names", {op.path}}});
+      reply = control.Call("destroy", {{"names", {op.path}}, {"recursive", true}});
+      break;
+    case OpKind::kVolumeSnapshot:
+      reply = control.Call("snapshot", {{"names", {op.other}}});
+      break;
+    case OpKind::kVolumeRollback:
+      reply = control.Call("rollback", {{"name", op.path}});
       break;
     case OpKind::kVolumeRename:
       reply = control.Call("rename", {{"from", op.path}, {"to", op.other}});

@@ -81,7 +81,7 @@ TEST_F(CatalogTest, FirstWriteAfterCloneCopiesOnlyThePath) {
   uint64_t copied = catalog_->engine().nodes().live_count() - before;
   EXPECT_GE(copied, 2u);
   EXPECT_LE(copied, 4u);  // the height of the tree
-  auto exclusive = copy->CountExclusive();
+  auto exclusive = catalog_->CountExclusive({*catalog_->Find("copy")});
   ASSERT_TRUE(exclusive.has_value());
   EXPECT_EQ(exclusive->nodes, copied);
 }

@@ -32,7 +32,8 @@ CommandResult ResultOf(std::string text, double seconds) {
 Outcome<CommandResult> Mount(const CommonOptions& common, mount::MountOptions options) {
   if (options.lane_path.empty()) {
     PRISM_ASSIGN(ControlClient control, ControlClient::Connect(common.control_path));
-    PRISM_TRY(control.Call("show", {{"name", options.volume}}));
+    PRISM_ASSIGN(const Reply shown, control.Call("show", {{"name", options.volume}}));
+    options.read_only |= FlagIn(shown.result, "read_only");
     options.lane_path = vrpc::LanePathFor(common.control_path);
   }
   const auto start = Clock::now();

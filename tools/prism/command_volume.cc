@@ -6,6 +6,7 @@
 
 #include "tools/prism/ask.h"
 #include "tools/prism/format.h"
+#include "tools/prism/volume_tree.h"
 
 namespace prism::tool {
 namespace {
@@ -20,20 +21,6 @@ Outcome<CommandResult> Ping(const CommonOptions& common) {
 Outcome<CommandResult> Create(const CommonOptions& common, const std::string& name) {
   PRISM_ASSIGN(Reply reply, Ask(common, "create", {{"name", name}}));
   return ResultOf(reply, fmt::format("created {} {}\n", name, Took(reply)));
-}
-
-Outcome<CommandResult> Clone(const CommonOptions& common, const std::string& source,
-                             const std::vector<std::string>& targets) {
-  PRISM_ASSIGN(Reply reply, Ask(common, "clone", {{"source", source}, {"targets", targets}}));
-  const std::string what = targets.size() <= 5 ? fmt::format("{}", fmt::join(targets, ", "))
-                                               : Count(targets.size()) + " volumes";
-  return ResultOf(reply, fmt::format("cloned {} to {} {}\n", source, what, Took(reply)));
-}
-
-Outcome<CommandResult> Destroy(const CommonOptions& common, const std::vector<std::string>& names) {
-  PRISM_ASSIGN(Reply reply, Ask(common, "destroy", {{"names", names}}));
-  return ResultOf(reply, fmt::format("destroyed {} {}; the space comes back in the background\n",
-                                     fmt::join(names, ", "), Took(reply)));
 }
 
 Outcome<CommandResult> Rename(const CommonOptions& common, const std::string& from,
@@ -65,6 +52,11 @@ Outcome<CommandResult> List(const CommonOptions& common) {
                LocalTime(static_cast<int64_t>(NumberIn(volume, "created_sec"))), VmsOf(volume)});
   }
   return ResultOf(reply, table.empty() ? "no volumes: import or create one\n" : table.Format());
+}
+
+Outcome<CommandResult> ListTree(const CommonOptions& common) {
+  PRISM_ASSIGN(Reply reply, Ask(common, "list"));
+  return ResultOf(reply, DrawTree(reply.result));
 }
 
 // What a guest types, and what its kernel is started with, to use the volume over NFS. A server
@@ -100,6 +92,15 @@ std::string NfsLines(const json& nfs) {
       where, port, port, server, server, path, server, path, port, port, access);
 }
 
+std::string StateOf(const json& volume) {
+  std::string state = FlagIn(volume, "importing")   ? "importing"
+                      : FlagIn(volume, "read_only") ? "read-only"
+                                                    : "ready";
+  for (const json& tag : volume.value("holds", json::array()))
+    if (tag.is_string()) state += ", held by " + Printable(tag.get_ref<const std::string&>());
+  return state;
+}
+
 Outcome<CommandResult> Show(const CommonOptions& common, const std::string& name) {
   PRISM_ASSIGN(Reply reply, Ask(common, "show", {{"name", name}, {"exclusive", true}}));
   const json& volume = reply.result;
@@ -108,7 +109,9 @@ Outcome<CommandResult> Show(const CommonOptions& common, const std::string& name
   table.Add({"id", std::to_string(NumberIn(volume, "id"))});
   table.Add({"cloned from", parent.empty() ? "-" : parent});
   table.Add({"created", LocalTime(static_cast<int64_t>(NumberIn(volume, "created_sec")))});
-  table.Add({"state", FlagIn(volume, "importing") ? "importing" : "ready"});
+  table.Add({"state", StateOf(volume)});
+  if (const uint64_t expires = NumberIn(volume, "expires_sec"); expires != 0)
+    table.Add({"goes by itself", LocalTime(static_cast<int64_t>(expires))});
   table.Add({"users", Count(NumberIn(volume, "attached"))});
   table.Add({"machines", VmsOf(volume)});
   table.Add({"files", Count(NumberIn(volume, "inodes"))});
@@ -179,18 +182,12 @@ void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen)
       [](auto& common, Names& n) { return Create(common, n.first); })
       ->add_option("NAME", names->first, "[A-Za-z0-9._-], up to 128 characters")
       ->required();
-  CLI::App* clone = add("clone", "copy a volume, as it is at this instant, to one or more new ones",
-                        [](auto& common, Names& n) { return Clone(common, n.first, n.many); });
-  clone->add_option("SOURCE", names->first, "may be in use")->required();
-  clone->add_option("TARGET", names->many, "all are made, or none")->required();
-  add("list", "all volumes", [](auto& common, Names&) { return List(common); });
+  add("list", "all volumes and snapshots", [](auto& common, Names& n) {
+    return n.flag ? ListTree(common) : List(common);
+  })->add_flag("--tree", names->flag, "what was made from what");
   add("show", "one volume, and what it holds alone",
       [](auto& common, Names& n) { return Show(common, n.first); })
       ->add_option("NAME", names->first)
-      ->required();
-  add("destroy", "remove volumes at once, in use or not",
-      [](auto& common, Names& n) { return Destroy(common, n.many); })
-      ->add_option("NAME", names->many, "all are removed, or none")
       ->required();
   CLI::App* access =
       add("access", "who may use a volume over NFS, and as whom",
