@@ -125,16 +125,6 @@ std::span<const ControlVerbs::Verb> ControlVerbs::All() {
       Verb{"access", {{kName, {"rules", FieldType::kText, false}}}, Access},
       Verb{"rename", {{{"from"}, {"to"}}}, Rename},
       Verb{"stat", {}, Stat},
-      Verb{"attach",
-           {{{"vm"},
-             {"volumes", Type::kTexts},
-             {"uid", Type::kNumber, false},
-             {"lanes", Type::kNumber, false},
-             {"queues", Type::kNumber, false},
-             {"payload_bytes", Type::kNumber, false}}},
-           Attach},
-      Verb{"detach", {{{"vm"}, {"volumes", Type::kTexts, false}}}, Detach},
-      Verb{"vms", {}, ListVms},
   };
   return kVerbs;
 }

@@ -68,15 +68,6 @@ Outcome<json> Lanes(ControlContext& context, const json&) {
   return context.describe_lanes ? context.describe_lanes() : json::array();
 }
 
-// The machines by the names of their volumes.
-std::map<std::string, std::vector<std::string>> VmsByVolume(const ControlContext& context) {
-  std::map<std::string, std::vector<std::string>> vms;
-  if (!context.vms) return vms;
-  for (const VmInfo& vm : context.vms->List())
-    for (const std::string& volume : vm.volumes) vms[volume].push_back(vm.name);
-  return vms;
-}
-
 Outcome<json> List(ControlContext& context, const json&) {
   const auto vms = VmsByVolume(context);
   json result = json::array();
@@ -89,6 +80,14 @@ Outcome<json> List(ControlContext& context, const json&) {
 }
 
 }  // namespace
+
+std::map<std::string, std::vector<std::string>> VmsByVolume(const ControlContext& context) {
+  std::map<std::string, std::vector<std::string>> vms;
+  if (!context.vms) return vms;
+  for (const VmInfo& vm : context.vms->List())
+    for (const std::string& volume : vm.volumes) vms[volume].push_back(vm.name);
+  return vms;
+}
 
 std::span<const ContextVerb> VmVerbs() {
   static constexpr std::array kVerbs = {
