@@ -209,7 +209,9 @@ TEST_F(AttachCommandTest, AServiceManagerKeepsTheLanes) {
   ASSERT_TRUE(stored);
   for (int signal : {SIGKILL, SIGTERM}) {
     prismd->Stop(signal);
-    if (signal == SIGTERM) EXPECT_TRUE(receive("STOPPING=1"));
+    if (signal == SIGTERM) {
+      EXPECT_TRUE(receive("STOPPING=1"));
+    }
     ASSERT_TRUE(stored) << "a stop gave it up";
     // The shell knows descriptors of one digit only.
     const UniqueFd inherited(::dup2(stored.get(), 9));

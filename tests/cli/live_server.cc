@@ -37,7 +37,8 @@ LiveServer::LiveServer(const std::string& directory, const std::string& options,
 }
 
 LiveServer::~LiveServer() {
-  if (pid_ > 0) EXPECT_EQ(Stop(SIGTERM), 0) << Log();
+  if (pid_ <= 0) return;
+  EXPECT_EQ(Stop(SIGTERM), 0) << Log();
 }
 
 std::string LiveServer::Command(const std::string& arguments) const {

@@ -231,9 +231,10 @@ class ResumeTest : public ::testing::Test {
   }
   void TearDown() override {
     if (server_ == nullptr) return;
-    for (const std::string& at : {at_, other_})
-      if (Shell("mountpoint -q " + at).exit_code == 0)
-        EXPECT_EQ(server_->Prism("umount " + at).exit_code, 0);
+    for (const std::string& at : {at_, other_}) {
+      if (Shell("mountpoint -q " + at).exit_code != 0) continue;
+      EXPECT_EQ(server_->Prism("umount " + at).exit_code, 0);
+    }
     server_.reset();
     EXPECT_EQ(Shell("pgrep -f " + folder_.path() + "/ | grep -v $$").output, "");
   }

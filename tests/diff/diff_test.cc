@@ -125,7 +125,8 @@ void DiffTest::RandomStep(fs::FileSystem& volume) {
     case 6:
       if (file->first == "/") return;
       return (void)volume.Rename(kAll, entry(file->first).first, entry(file->first).second,
-                                 pick_dir(), name, random_() % 3 == 0 ? fs::kRenameExchange : 0);
+                                 pick_dir(), name,
+                                 random_() % 3 == 0 ? fs::kRenameExchange : fs::kRenameNone);
     case 7:
       if (file->first == "/") return;
       if (file->second.attr.type == fs::FileType::kDirectory)

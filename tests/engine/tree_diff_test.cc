@@ -66,7 +66,9 @@ TEST_F(TreeDiffTest, AgainstAllItems) {
       Compare(base, copy);
       Compare(copy, base);
       if (round > 3) Compare(base + "-1", copy);
-      if (round == 6) ASSERT_TRUE(catalog_->engine().Checkpoint());
+      if (round == 6) {
+        ASSERT_TRUE(catalog_->engine().Checkpoint());
+      }
     }
   }
   Create("empty");

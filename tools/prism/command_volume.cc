@@ -179,27 +179,28 @@ void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen)
   };
 
   add("create", "make an empty volume",
-      [](auto& common, Names& n) { return Create(common, n.first); })
+      [](const CommonOptions& to, Names& n) { return Create(to, n.first); })
       ->add_option("NAME", names->first, "[A-Za-z0-9._-], up to 128 characters")
       ->required();
-  add("list", "all volumes and snapshots", [](auto& common, Names& n) {
-    return n.flag ? ListTree(common) : List(common);
+  add("list", "all volumes and snapshots", [](const CommonOptions& to, Names& n) {
+    return n.flag ? ListTree(to) : List(to);
   })->add_flag("--tree", names->flag, "what was made from what");
   add("show", "one volume, and what it holds alone",
-      [](auto& common, Names& n) { return Show(common, n.first); })
+      [](const CommonOptions& to, Names& n) { return Show(to, n.first); })
       ->add_option("NAME", names->first)
       ->required();
   CLI::App* access =
       add("access", "who may use a volume over NFS, and as whom",
-          [](auto& common, Names& n) { return Access(common, n.first, n.many, n.flag); });
+          [](const CommonOptions& to, Names& n) { return Access(to, n.first, n.many, n.flag); });
   access->add_option("NAME", names->first)->required();
   CLI::Option* rules = access->add_option(
       "RULE", names->many,
       "CLIENT(OPTION,...) as in exports(5): an address, a network or *; rw|ro, no_root_squash|"
       "root_squash|all_squash, anonuid=N, anongid=N, secure|insecure. The first that fits decides");
   access->add_flag("--default", names->flag, "only root on the server's host")->excludes(rules);
-  CLI::App* rename = add("rename", "give a volume another name",
-                         [](auto& common, Names& n) { return Rename(common, n.first, n.second); });
+  CLI::App* rename =
+      add("rename", "give a volume another name",
+          [](const CommonOptions& to, Names& n) { return Rename(to, n.first, n.second); });
   rename->add_option("FROM", names->first)->required();
   rename->add_option("TO", names->second)->required();
   add("stat", "the whole store: logical, deduplicated and compressed bytes",
