@@ -29,23 +29,25 @@ bool IsEventfd(const UniqueFd& fd) {
 }  // namespace
 
 Channel::Channel(const Geometry& geometry, Segment segment, std::vector<UniqueFd> to_server,
-                 std::vector<UniqueFd> to_client)
+                 std::vector<UniqueFd> to_client, Signaller* signaller)
     : geometry_(geometry),
       segment_(std::move(segment)),
       to_server_(std::move(to_server)),
-      to_client_(std::move(to_client)) {}
+      to_client_(std::move(to_client)),
+      signaller_(signaller) {}
 
-Outcome<std::shared_ptr<Channel>> Channel::Create(const Geometry& geometry) {
+Outcome<std::shared_ptr<Channel>> Channel::Create(const Geometry& geometry, Signaller* signaller) {
   PRISM_ASSIGN(Segment segment, Segment::Create(geometry));
   PRISM_ASSIGN(std::vector<UniqueFd> to_server, MakeDoorbells(geometry.vectors()));
   PRISM_ASSIGN(std::vector<UniqueFd> to_client, MakeDoorbells(geometry.vectors()));
-  return std::shared_ptr<Channel>(
-      new Channel(geometry, std::move(segment), std::move(to_server), std::move(to_client)));
+  return std::shared_ptr<Channel>(new Channel(geometry, std::move(segment), std::move(to_server),
+                                              std::move(to_client), signaller));
 }
 
 Outcome<std::shared_ptr<Channel>> Channel::Adopt(const Geometry& geometry, UniqueFd memory,
                                                  std::vector<UniqueFd> to_server,
-                                                 std::vector<UniqueFd> to_client) {
+                                                 std::vector<UniqueFd> to_client,
+                                                 Signaller* signaller) {
   if (to_server.size() != geometry.vectors() || to_client.size() != geometry.vectors())
     return Explain(Err::kInvalid, "the channel has {} vectors, the port {}", to_server.size(),
                    geometry.vectors());
@@ -58,8 +60,8 @@ Outcome<std::shared_ptr<Channel>> Channel::Adopt(const Geometry& geometry, Uniqu
     return Explain(Err::kInvalid, "the channel's segment has {} bytes, the port's have {}",
                    segment->memory().size(), HeaderFor(geometry).segment_bytes);
   segment->WriteHeader(geometry);
-  return std::shared_ptr<Channel>(
-      new Channel(geometry, std::move(*segment), std::move(to_server), std::move(to_client)));
+  return std::shared_ptr<Channel>(new Channel(geometry, std::move(*segment), std::move(to_server),
+                                              std::move(to_client), signaller));
 }
 
 void Channel::RingAll(uint32_t lane) const {

@@ -18,18 +18,27 @@ namespace prism::vrpc {
 
 class Channel {
  public:
-  // REQUIRES: geometry.Valid().
-  static Outcome<std::shared_ptr<Channel>> Create(const Geometry& geometry);
+  // signaller: rings a client that must not be able to block who rings it; null for one that could
+  // do worse to the server anyhow. Must outlive the channel. REQUIRES: geometry.Valid().
+  static Outcome<std::shared_ptr<Channel>> Create(const Geometry& geometry,
+                                                  Signaller* signaller = nullptr);
   // One that a former server made. Errors: kInvalid (it is not of this geometry, or these are not
   // a sealed memfd and eventfds).
   static Outcome<std::shared_ptr<Channel>> Adopt(const Geometry& geometry, UniqueFd memory,
                                                  std::vector<UniqueFd> to_server,
-                                                 std::vector<UniqueFd> to_client);
+                                                 std::vector<UniqueFd> to_client,
+                                                 Signaller* signaller = nullptr);
 
   const Geometry& geometry() const { return geometry_; }
   LaneMemory lane(uint32_t index) const { return {segment_.memory().data(), geometry_, index}; }
   int doorbell(uint32_t vector) const { return to_server_[vector].get(); }
-  void RingClient(uint32_t vector) const { RingUnlessRung(to_client_[vector].get()); }
+  void RingClient(uint32_t vector) const {
+    int fd = to_client_[vector].get();
+    if (signaller_ == nullptr)
+      RingUnlessRung(fd);
+    else if (!IsRung(fd))
+      signaller_->Ring(fd);
+  }
   // All vectors of one lane.
   void RingAll(uint32_t lane) const;
 
@@ -41,12 +50,13 @@ class Channel {
 
  private:
   Channel(const Geometry& geometry, Segment segment, std::vector<UniqueFd> to_server,
-          std::vector<UniqueFd> to_client);
+          std::vector<UniqueFd> to_client, Signaller* signaller);
 
   const Geometry geometry_;
   const Segment segment_;
   const std::vector<UniqueFd> to_server_;
   const std::vector<UniqueFd> to_client_;
+  Signaller* const signaller_;
 };
 
 }  // namespace prism::vrpc

@@ -81,17 +81,23 @@ Outcome<std::shared_ptr<Client>> Client::Connect(const EndpointFactory& endpoint
   hello.flags = (options.importing ? kHelloImporting : 0u) | (options.resume ? kHelloResume : 0u);
   hello.queues = options.queues;
   hello.client = options.client != 0 ? options.client : RandomNumber();
-  PRISM_ASSIGN(Answer answer,
-               SayHello(*endpoint, lane, geometry.handshake_vector(index), hello, deadline));
-  if (answer.queues == 0 || answer.queues > geometry.queues)
-    return Explain(Err::kProtocol, "the server serves {} of {} queues", answer.queues,
+  uint32_t vector = geometry.handshake_vector(index);
+  Outcome<Answer> answer = SayHello(*endpoint, lane, vector, hello, deadline);
+  if (!answer) {
+    // A late answer must not begin a session that nobody has.
+    if (answer.error().code == Err::kTimedOut)
+      (void)SayBye(*endpoint, lane, vector, std::chrono::steady_clock::now());
+    return tl::unexpected(std::move(answer.error()));
+  }
+  if (answer->queues == 0 || answer->queues > geometry.queues)
+    return Explain(Err::kProtocol, "the server serves {} of {} queues", answer->queues,
                    geometry.queues);
   PRISM_ASSIGN(UniqueFd wake, MakeDoorbell());
   Session::Grant grant{
-      .lane = lane, .index = index, .queues = answer.queues, .epoch = answer.epoch};
+      .lane = lane, .index = index, .queues = answer->queues, .epoch = answer->epoch};
   auto session =
       std::make_shared<Session>(std::move(endpoint), grant, std::move(wake), options.spin_us_max);
-  return std::shared_ptr<Client>(new Client(std::move(session), answer.durability_epoch));
+  return std::shared_ptr<Client>(new Client(std::move(session), answer->durability_epoch));
 }
 
 Outcome<std::shared_ptr<Client>> Client::Connect(const std::string& lane_path,

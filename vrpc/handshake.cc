@@ -94,6 +94,14 @@ Outcome<Answer> SayHello(Endpoint& endpoint, const LaneMemory& lane, uint32_t ve
   }
 }
 
+Outcome<void> SayBye(Endpoint& endpoint, const LaneMemory& lane, uint32_t vector,
+                     Deadline deadline) {
+  Hello bye = HelloFor("");
+  bye.flags = kHelloBye;
+  PRISM_TRY(SayHello(endpoint, lane, vector, bye, deadline));
+  return {};
+}
+
 Hello FetchHello(const LaneMemory& lane) {
   Hello hello;
   FetchOnce(&hello, &lane.control()->hello, sizeof hello);

@@ -34,6 +34,9 @@ Hello HelloFor(std::string_view volume);
 // server's refusal, in its words.
 Outcome<Answer> SayHello(Endpoint& endpoint, const LaneMemory& lane, uint32_t vector, Hello& hello,
                          Deadline deadline);
+// Ends the session, if there is one; waits for the answer until the deadline. Errors: as SayHello.
+Outcome<void> SayBye(Endpoint& endpoint, const LaneMemory& lane, uint32_t vector,
+                     Deadline deadline);
 
 // The server's half.
 

@@ -49,8 +49,7 @@ Sent SendMessage(int socket_fd, int64_t value, int fd) {
   do sent = ::sendmsg(socket_fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
   while (sent < 0 && errno == EINTR);
   if (sent == sizeof value) return Sent::kAll;
-  // ETOOMANYREFS: so many descriptors are on their way that the system takes no more for now.
-  return sent < 0 && (errno == EAGAIN || errno == ETOOMANYREFS) ? Sent::kNothing : Sent::kGone;
+  return sent < 0 && errno == EAGAIN ? Sent::kNothing : Sent::kGone;
 }
 
 Outcome<IvshmemMessage> ReceiveMessage(int socket_fd, Deadline deadline) {

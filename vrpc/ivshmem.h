@@ -23,7 +23,7 @@ inline constexpr int64_t RefusalFor(Err err) { return -static_cast<int64_t>(err)
 enum class Sent : uint8_t {
   kAll,
   kNothing,  // there is no room; try again when the socket is writable
-  kGone,     // nobody is there
+  kGone,     // nobody is there, or the system takes no more descriptors (ETOOMANYREFS)
 };
 // fd: -1 for none. Never blocks.
 Sent SendMessage(int socket_fd, int64_t value, int fd);

@@ -8,6 +8,7 @@ namespace prism::vrpc {
 namespace {
 
 constexpr int kAppendAttempts = 100;
+constexpr size_t kSyncSoon = ResumingClient::kUnsyncedMax / 4;
 
 // The bytes are in the file, at that place.
 Result<bool> IsThere(Client& client, const fs::WriteArgs& args) {
@@ -185,7 +186,9 @@ Result<fs::WriteResult> ResumingClient::Remember(const fs::WriteArgs& args, fs::
       return c.Write(fs::Caller{}, {.ino = args.ino, .offset = result.offset, .data = data});
     }));
   }
-  if (unsynced_.bytes() > kUnsyncedMax) PRISM_TRY(Sync(fs::Caller{}));
+  const size_t unsynced = unsynced_.bytes();
+  if (unsynced > kUnsyncedMax) PRISM_TRY(Sync(fs::Caller{}));
+  if (unsynced > kSyncSoon) changed_.notify_all();  // the keeper need not wait for its second
   return result;
 }
 

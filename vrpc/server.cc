@@ -1,6 +1,7 @@
 #include "vrpc/server.h"
 
 #include <pthread.h>
+#include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -17,6 +18,10 @@ Outcome<void> Server::Impl::Start() {
   if (!epoll_) return ExplainErrno(errno, "cannot make an epoll set");
   if (!Watch(inbox_->fd(), kInboxToken, EPOLLIN))
     return ExplainErrno(errno, "cannot watch an eventfd");
+  if (Outcome<std::unique_ptr<Signaller>> signaller = Signaller::Make())
+    signaller_ = std::move(*signaller);
+  else
+    spdlog::warn("a virtual machine can make its server wait: {}", signaller.error().message);
   PRISM_ASSIGN(pool_, WorkerPool::Start(std::max(options_.workers, 1u)));
   keeper_ = std::thread([this] { Keep(); });
   ::pthread_setname_np(keeper_.native_handle(), "vrpc-keeper");

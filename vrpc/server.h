@@ -83,12 +83,12 @@ struct ServerOptions {
   uint64_t durability_epoch = 0;     // what clients are told: see Answer
 };
 
-// One lane of a channel, from its first Hello on.
+// One lane of a channel, from its first session on.
 struct LaneInfo {
   uint64_t id = 0;  // never used again by this server
   std::string port;
   uint32_t lane = 0;  // its index in the channel
-  pid_t pid = 0;      // who is connected; 0 and uid 0 after an adoption, if the kernel forgot
+  pid_t pid = 0;      // who is connected
   uid_t uid = 0;
   uint64_t sessions = 0;    // begun so far
   uint64_t drops = 0;       // of them, ended by the server

@@ -95,6 +95,9 @@ class Server::Impl {
   void ClosePort(uint64_t id, bool handover);
   void Accept(Port& port);
   void Admit(const std::shared_ptr<Port>& port, UniqueFd socket);
+  Signaller* SignallerFor(const Port& port) const {
+    return port.options.single ? signaller_.get() : nullptr;
+  }
   Err Judge(const Port& port, const Peer& peer);
   Connection* Connect(const std::shared_ptr<Port>& port, UniqueFd socket, const Peer& peer,
                       std::shared_ptr<Channel> channel, bool adopted);
@@ -120,6 +123,7 @@ class Server::Impl {
   const ServerOptions options_;
   std::shared_ptr<Inbox> inbox_;
   UniqueFd epoll_;
+  std::unique_ptr<Signaller> signaller_;  // for `single` ports; null: the kernel has none
   std::unique_ptr<WorkerPool> pool_;
   std::mutex stop_mutex_;
   std::thread keeper_;

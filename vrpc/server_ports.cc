@@ -92,7 +92,8 @@ void Server::Impl::Admit(const std::shared_ptr<Port>& port, UniqueFd socket) {
   if (!peer) return;
   Err refusal = Judge(*port, *peer);
   if (refusal == Err::kOk) {
-    Outcome<std::shared_ptr<Channel>> channel = Channel::Create(port->options.geometry);
+    Outcome<std::shared_ptr<Channel>> channel =
+        Channel::Create(port->options.geometry, SignallerFor(*port));
     if (channel) {
       Connection* connection = Connect(port, std::move(socket), *peer, std::move(*channel), false);
       if (connection != nullptr) Announce(*connection);
@@ -151,9 +152,10 @@ Outcome<void> Server::Impl::AdoptNow(const std::string& name, ChannelFds fds) {
     if (!peer) return Explain(Err::kInvalid, "{}", peer.error().message);
     if (HasEnded(fds.socket.get()))
       return Explain(Err::kDisconnected, "the client of port '{}' has gone", name);
-    PRISM_ASSIGN(std::shared_ptr<Channel> channel,
-                 Channel::Adopt(port->options.geometry, std::move(fds.memory),
-                                std::move(fds.to_server), std::move(fds.to_client)));
+    PRISM_ASSIGN(
+        std::shared_ptr<Channel> channel,
+        Channel::Adopt(port->options.geometry, std::move(fds.memory), std::move(fds.to_server),
+                       std::move(fds.to_client), SignallerFor(*port)));
     Connection* connection = Connect(port, std::move(fds.socket), *peer, std::move(channel), true);
     if (connection == nullptr || !OpenLanes(*connection))
       return Explain(Err::kIo, "cannot watch the channel of port '{}'", name);

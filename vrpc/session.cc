@@ -218,12 +218,10 @@ void Session::Close() {
   if (LoadEpoch(lane_) != epoch_) return;  // the server knows
   // Where the channel's end tells too, nobody waits.
   bool waits = endpoint_->lifeline() < 0;
-  Hello bye = HelloFor("");
-  bye.flags = kHelloBye;
   Deadline deadline =
       std::chrono::steady_clock::now() + std::chrono::milliseconds(waits ? kByeMs : 0);
-  Outcome<Answer> answer = SayHello(*endpoint_, lane_, first_vector_, bye, deadline);
-  if (waits && !answer) spdlog::warn("no good-bye from the server: {}", answer.error().message);
+  Outcome<void> said = SayBye(*endpoint_, lane_, first_vector_, deadline);
+  if (waits && !said) spdlog::warn("no good-bye from the server: {}", said.error().message);
 }
 
 void Session::Break(const char* reason) {

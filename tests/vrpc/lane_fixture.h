@@ -24,8 +24,7 @@ class LaneFixture : public testing::Test {
     directory_ = ::mkdtemp(pattern);
   }
   ~LaneFixture() override {
-    for (const auto& weak : echoes_)
-      if (auto echo = weak.lock()) echo->Unblock();
+    for (const auto& echo : echoes()) echo->Unblock();
     server_.reset();
     std::filesystem::remove_all(directory_);
   }
@@ -69,6 +68,15 @@ class LaneFixture : public testing::Test {
   EchoFs* echo() {
     std::lock_guard lock(echoes_mutex_);
     return echoes_.back().lock().get();
+  }
+
+  // Those whose lanes live, in the order of their coming.
+  std::vector<std::shared_ptr<EchoFs>> echoes() {
+    std::vector<std::shared_ptr<EchoFs>> live;
+    std::lock_guard lock(echoes_mutex_);
+    for (const auto& weak : echoes_)
+      if (auto echo = weak.lock()) live.push_back(std::move(echo));
+    return live;
   }
 
   // Polls, for what other threads do soon.

@@ -139,19 +139,18 @@ TEST_F(PollingTest, ADropIsNoticedByThoseWhoWaitAndThoseWhoDoNot) {
   std::atomic<int> told = 0;
   busy->SetDisconnectCallback([&] { ++told; });
   idle->SetDisconnectCallback([&] { ++told; });
-  std::vector<EchoFs*> echoes;
-  for (auto& weak : echoes_) echoes.push_back(weak.lock().get());
+  EchoFs* blocking = echoes()[0].get();
   std::thread blocked([&] {
     EXPECT_EQ(busy->Fsync({}, EchoFs::kBlockingInode, false).error(), Err::kDisconnected);
   });
-  echoes[0]->AwaitBlocked(1);
+  blocking->AwaitBlocked(1);
   EXPECT_TRUE(server_->Drop(Info(0)->id));
   EXPECT_TRUE(server_->Drop(Info(1)->id));
   blocked.join();
   EXPECT_TRUE(Soon([&] { return told == 2; }));
   EXPECT_EQ(idle->Null().error(), Err::kDisconnected);
   EXPECT_TRUE(other->Null());
-  echoes[0]->Unblock();
+  blocking->Unblock();
   // The lanes may be used again.
   EXPECT_TRUE(Map(0)->Null());
   EXPECT_TRUE(Map(1)->Null());

@@ -1,14 +1,14 @@
-// A real, unmodified QEMU with an ivshmem-doorbell device at a virtual machine's port. There is no
-// guest: QEMU's qtest accelerator lets the test be the processor, which sets up the device and says
-// a Hello through its memory, as a guest's driver would.
+// A real, unmodified QEMU with an ivshmem-doorbell device at a virtual machine's port. It
+// stands still; QEMU's qtest socket lets the test be the processor, which sets up the device and
+// says a Hello through its memory, as a guest's driver would.
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#include <map>
+#include <iterator>
+#include <sstream>
 
 #include "tests/vrpc/lane_fixture.h"
 #include "tests/vrpc/raw_lane.h"
@@ -82,13 +82,12 @@ class QemuTest : public LaneFixture {
   void TearDown() override { EndQemu(); }
 
   void StartQemu() {
-    std::string device = fmt::format("ivshmem-doorbell,chardev=lane,vectors={}", kVm.vectors());
-    std::string chardev = "socket,id=lane,path=" + directory_ + "/vm";
-    std::string qtest = "unix:" + directory_ + "/qtest,server=on,wait=off";
-    std::vector<std::string> arguments = {
-        "qemu-system-x86_64", "-M",    "q35",     "-m",    "128",    "-nodefaults",
-        "-display",           "none",  "-accel",  "qtest", "-qtest", qtest,
-        "-chardev",           chardev, "-device", device};
+    std::istringstream command(fmt::format(
+        "qemu-system-x86_64 -M q35 -m 128 -nodefaults -display none -S -qtest-log /dev/null "
+        "-qtest unix:{0}/qtest,server=on,wait=off -chardev socket,id=lane,path={0}/vm "
+        "-device ivshmem-doorbell,chardev=lane,vectors={1}",
+        directory_, kVm.vectors()));
+    std::vector<std::string> arguments{std::istream_iterator<std::string>(command), {}};
     std::vector<char*> pointers;
     for (std::string& argument : arguments) pointers.push_back(argument.data());
     pointers.push_back(nullptr);

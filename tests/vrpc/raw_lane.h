@@ -41,11 +41,13 @@ struct RawLane {
   LaneMemory memory;
 
   // The channel of a port, and its lane `index`; no Hello yet.
-  static RawLane Connect(const std::string& path, uint32_t index = 0) {
+  static RawLane Connect(const std::string& path, uint32_t index = 0,
+                         std::chrono::milliseconds pause = {}) {
     auto parts = std::make_shared<Parts>();
     auto socket = ConnectTo(path, InSeconds(5));
     PRISM_CHECK(socket);
     parts->socket = std::move(*socket);
+    std::this_thread::sleep_for(pause);  // before it listens
     auto receive = [&](int64_t value) {
       auto message = ReceiveMessage(parts->socket.get(), InSeconds(5));
       PRISM_CHECK(message && message->value == value);

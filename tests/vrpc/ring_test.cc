@@ -142,6 +142,29 @@ TEST(RingTest, NobodySleepsForever) {
   echo.join();
 }
 
+TEST(SignallerTest, RingsAndNeverBlocks) {
+  auto signaller = Signaller::Make();
+  ASSERT_TRUE(signaller) << signaller.error().message;
+  UniqueFd bell = std::move(*MakeDoorbell());
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 5000; ++i) (*signaller)->Ring(bell.get());  // more than can be under way
+    });
+  for (std::thread& thread : threads) thread.join();
+  uint64_t count = 0;
+  ASSERT_EQ(::read(bell.get(), &count, sizeof count), 8);
+  EXPECT_EQ(count, 20'000u);
+  EXPECT_FALSE(IsRung(bell.get()));
+  count = ~uint64_t{0} - 1;  // full: a write would block
+  ASSERT_EQ(::write(bell.get(), &count, sizeof count), 8);
+  (*signaller)->Ring(bell.get());
+  (*signaller)->Ring(bell.get());
+  EXPECT_TRUE(IsRung(bell.get()));
+  TryClear(bell.get());
+  EXPECT_FALSE(IsRung(bell.get()));
+}
+
 TEST(SpinTest, MissesAreRationedAndAHitFrees) {
   Backoff backoff;
   EXPECT_TRUE(backoff.Allow());

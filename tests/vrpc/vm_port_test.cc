@@ -114,6 +114,31 @@ TEST_F(VmPortTest, EachLaneHasASessionOfItsOwn) {
   EXPECT_EQ(Info(2)->drops, 0u);
 }
 
+// More messages than a socket holds.
+TEST_F(VmPortTest, ASlowListenerIsToldAllInTheEnd) {
+  std::string path = directory_ + "/large";
+  constexpr Geometry kLarge{.lanes = 4, .queues = 63};
+  ASSERT_EQ(kLarge.vectors(), kVectorsMax);
+  EXPECT_FALSE(
+      server_->AddPort({.name = "huge", .path = path, .geometry = {.lanes = 5, .queues = 63}}));
+  ASSERT_TRUE(server_->AddPort({.name = "large",
+                                .path = path,
+                                .uid = ::geteuid(),
+                                .geometry = kLarge,
+                                .opener = EchoOpener(),
+                                .single = true,
+                                .fd_keeper = &keeper_}));
+  RawLane lane = RawLane::Connect(path, 3, 200ms);
+  EXPECT_EQ(lane.Greet(RawLane::FullHello()), Err::kOk);
+  lane.Submit(62, {0, lane.Compose(62, 0, ""), 0, 0});
+  EXPECT_EQ(lane.FirstReply(62), 0);
+  EXPECT_TRUE(keeper_.Has("large"));
+  // Another one goes before it has heard all.
+  lane = RawLane{};
+  ASSERT_TRUE(ConnectTo(path, InSeconds(5)));
+  EXPECT_EQ(RawLane::Connect(path, 0).Greet(RawLane::FullHello()), Err::kOk);
+}
+
 TEST_F(VmPortTest, OneConnectionAtATime) {
   {
     RawLane lane = RawLane::Open(vm());
