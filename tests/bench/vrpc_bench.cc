@@ -4,7 +4,8 @@
 // Prints a table and, with --json FILE, the same numbers. CPU is that of each process for the whole
 // phase, per call. "idle" puts a pause before every call, so that both sides are asleep. "apart"
 // binds client and server to a core each, as with a virtual machine; "free" leaves them to the
-// kernel, which may put both on one core, where sockets are at their best.
+// kernel, which may put both on one core, where sockets are at their best. "polls" is a client as
+// in a guest without interrupts, which has no eventfds. First, what clients cost that stand idle.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -25,6 +26,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -32,6 +34,7 @@
 #include "fs/core/host.h"
 #include "vrpc/client.h"
 #include "vrpc/server.h"
+#include "vrpc/socket_endpoint.h"
 #include "vrpc/sockets.h"
 #include "vrpc/spin.h"
 
@@ -153,10 +156,31 @@ pid_t StartVrpcServer(const std::string& directory) {
   });
 }
 
-std::shared_ptr<Client> ConnectVrpc(const std::string& directory, uint32_t spin_us) {
+// A channel without what a guest does not have that has only mapped its device.
+class MappedEndpoint final : public Endpoint {
+ public:
+  explicit MappedEndpoint(std::unique_ptr<Endpoint> channel) : channel_(std::move(channel)) {}
+  std::span<std::byte> memory() const override { return channel_->memory(); }
+  void RingServer(uint32_t vector) override { channel_->RingServer(vector); }
+  int EventFd(uint32_t) const override { return -1; }
+  int lifeline() const override { return -1; }
+  Outcome<uint32_t> ClaimLane(uint32_t lanes) override { return channel_->ClaimLane(lanes); }
+
+ private:
+  const std::unique_ptr<Endpoint> channel_;
+};
+
+std::shared_ptr<Client> ConnectVrpc(const std::string& directory, uint32_t spin_us,
+                                    bool mapped = false) {
+  const std::string path = LanePathFor(directory + "/control");
+  EndpointFactory factory = SocketEndpoint::FactoryFor(path);
+  if (mapped)
+    factory = [path](Deadline deadline) -> Outcome<std::unique_ptr<Endpoint>> {
+      PRISM_ASSIGN(std::unique_ptr<Endpoint> channel, SocketEndpoint::Connect(path, deadline));
+      return std::make_unique<MappedEndpoint>(std::move(channel));
+    };
   for (int attempt = 0; attempt < 500; ++attempt) {
-    auto client = Client::Connect(LanePathFor(directory + "/control"),
-                                  {.volume = "bench", .spin_us_max = spin_us});
+    auto client = Client::Connect(factory, {.volume = "bench", .spin_us_max = spin_us});
     if (client) return *client;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
@@ -217,6 +241,7 @@ struct Options {
   uint32_t rounds = 5;
   uint32_t idle_calls = 300;
   uint32_t pause_us = 2000;
+  uint32_t idle_seconds = 10;
   std::string json_path;
 };
 
@@ -229,6 +254,7 @@ double RunPlacement(const Options& options, const std::string& directory, nlohma
   if (bind_apart) Bind(0);
   std::shared_ptr<Client> polling = ConnectVrpc(directory, 50);
   std::shared_ptr<Client> sleeping = ConnectVrpc(directory, 0);
+  std::shared_ptr<Client> mapped = ConnectVrpc(directory, 50, true);
   auto add = [&](const char* name, std::function<bool()> call) {
     auto checked = [call = std::move(call), name] {
       if (!call()) Die(std::string(name) + " failed");
@@ -237,6 +263,7 @@ double RunPlacement(const Options& options, const std::string& directory, nlohma
   };
   add("vrpc", [&] { return polling->Null().has_value(); });
   add("vrpc, client sleeps", [&] { return sleeping->Null().has_value(); });
+  add("vrpc, client polls", [&] { return mapped->Null().has_value(); });
   add("vrpc getattr", [&] { return polling->Getattr({}, kRootInode).has_value(); });
 
   std::vector<Series> busy(transports.size()), idle(transports.size());
@@ -256,11 +283,42 @@ double RunPlacement(const Options& options, const std::string& directory, nlohma
   return Percentile(busy[0].latency_ns, 0.5) / Percentile(busy[2].latency_ns, 0.5);
 }
 
+// CPU milliseconds, of both sides, for doing nothing on so many lanes.
+nlohmann::json IdleCost(const Options& options, const std::string& directory, bool mapped) {
+  constexpr uint32_t kLanes = 10;
+  std::filesystem::create_directory(directory);
+  pid_t server = StartVrpcServer(directory);
+  std::vector<std::shared_ptr<Client>> clients;
+  for (uint32_t i = 0; i < kLanes; ++i) {
+    clients.push_back(ConnectVrpc(directory, 50, mapped));
+    if (!clients.back()->Null()) Die("an idle lane does not work");
+  }
+  std::this_thread::sleep_for(std::chrono::seconds(1));  // the server's own start
+  double client_cpu = CpuSeconds(::getpid()), server_cpu = CpuSeconds(server);
+  std::this_thread::sleep_for(std::chrono::seconds(options.idle_seconds));
+  client_cpu = CpuSeconds(::getpid()) - client_cpu;
+  server_cpu = CpuSeconds(server) - server_cpu;
+  ::kill(server, SIGKILL);
+  ::waitpid(server, nullptr, 0);
+  const char* mode = mapped ? "polling" : "eventfd";
+  std::printf("%u idle lanes, %s, %u s: CPU of the clients %.2f ms, of the server %.2f ms\n",
+              kLanes, mode, options.idle_seconds, client_cpu * 1e3, server_cpu * 1e3);
+  return {{"mode", mode},
+          {"lanes", kLanes},
+          {"seconds", options.idle_seconds},
+          {"client_cpu_ms", client_cpu * 1e3},
+          {"server_cpu_ms", server_cpu * 1e3}};
+}
+
 void Run(const Options& options, const std::string& directory) {
   std::printf("%-20s %-10s %9s %9s %9s %12s %12s\n", "us per call", "phase", "p50", "p99", "p99.9",
               "client CPU", "server CPU");
-  nlohmann::json report = {{"cores", std::thread::hardware_concurrency()},
+  nlohmann::json report = {{"idle", nlohmann::json::array()},
+                           {"cores", std::thread::hardware_concurrency()},
                            {"rows", nlohmann::json::array()}};
+  for (bool mapped : {false, true})
+    report["idle"].push_back(
+        IdleCost(options, directory + (mapped ? "/idle-polling" : "/idle-eventfd"), mapped));
   double free_factor = RunPlacement(options, directory + "/free", report["rows"]);
   report["tcp_over_vrpc_p50_free"] = free_factor;
   std::printf("free: an empty VRPC call is %.1f times as fast as loopback TCP (p50)\n",
@@ -285,6 +343,7 @@ int main(int argc, char** argv) {
   app.add_option("--idle-calls", options.idle_calls, "calls after a pause, per transport");
   app.add_option("--pause-us", options.pause_us, "that pause");
   app.add_option("--rounds", options.rounds, "interleaved rounds")->check(CLI::Range(1, 1000));
+  app.add_option("--idle-seconds", options.idle_seconds, "how long idle lanes are watched");
   app.add_option("--json", options.json_path, "also write the numbers here");
   CLI11_PARSE(app, argc, argv);
   spdlog::set_level(spdlog::level::warn);
