@@ -1,4 +1,5 @@
-// The verbs of virtual machines and lanes: attach, detach, vms, lanes; and list, which tells of them.
+// The verbs of virtual machines and lanes: attach, detach, vms, lanes; and list, which tells of
+// them.
 #pragma once
 
 #include <map>
