@@ -23,7 +23,7 @@ class AttachMountTest : public testing::Test {
   ShellResult Mount(const std::string& volume) const {
     // No control socket is needed, nor one that exists.
     return Shell(std::string("timeout -s KILL 30 ") + PRISM_PATH + " --control /nowhere mount " +
-                 "--socket " + socket_ + " " + volume + " " + at_ + " --log " +
+                 "--wait-for-server 1 --socket " + socket_ + " " + volume + " " + at_ + " --log " +
                  directory_ / "mount.log");
   }
 
