@@ -130,8 +130,8 @@ QemuTimes RunVms(std::vector<Vm> vms, uint32_t vectors,
   for (const Vm& vm : vms) ::kill(vm.pid, SIGKILL);
   for (const Vm& vm : vms) ::waitpid(vm.pid, nullptr, 0);
   for (const Vm& vm : vms) ::unlink(vm.qtest_path.c_str());
-  return {static_cast<double>(up_ns - start_ns) * 1e-9,
-          static_cast<double>(done_ns - start_ns) * 1e-9};
+  return {static_cast<double>(up_ns - start_ns) * 1e-6,
+          static_cast<double>(done_ns - start_ns) * 1e-6};
 }
 
 }  // namespace

@@ -19,11 +19,11 @@ struct Vm {
   pid_t pid = 0;
 };
 
-// Starts them all, and ends each by its pid. Seconds from the first spawn until every one has had
-// its first round trip with the manager: `ask` makes it, through the processor of that one.
+// Starts them all, and ends each by its pid. Milliseconds from the first spawn until every one has
+// had its first round trip with the manager: `ask` makes it, through the processor of that one.
 struct QemuTimes {
-  double up_seconds = 0;    // all devices are there
-  double done_seconds = 0;  // all round trips
+  double up_ms = 0;    // all devices are there
+  double done_ms = 0;  // all round trips
 };
 QemuTimes RunCentralVms(std::vector<Vm> vms, uint32_t vectors);
 // The round trip is a whole Hello and its answer. geometry: of every VM's port.
