@@ -62,14 +62,14 @@ def part(number):
 
 
 class RestartTest(support.GuestTest):
+    guest_options = ("--mount-options", "nolock,wsize=65536")
     # Nothing but a COMMIT makes unstable writes durable meanwhile.
     server_options = ("--flush-interval-ms", "60000", "--checkpoint-interval-ms", "60000")
 
     def test_killed_servers(self):
         self.server.prism("create", "vm-1")
         guest = subprocess.Popen(
-            self.server.guest("--timeout-s", "400", "--mount-options", "nolock,wsize=65536",
-                              "--job", JOB, "vm-1"),
+            self.server.guest("--timeout-s", "400", *self.guest_options, "--job", JOB, "vm-1"),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.addCleanup(self.end, guest)
         console = []
