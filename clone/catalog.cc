@@ -13,14 +13,6 @@
 namespace prism::clone {
 namespace {
 
-constexpr size_t kNameMax = 128;
-
-int64_t NowSec() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 uint64_t RandomWord() {
   std::random_device device;
   return uint64_t{device()} << 32 | device();
@@ -29,7 +21,7 @@ uint64_t RandomWord() {
 }  // namespace
 
 Outcome<void> CheckVolumeName(std::string_view name) {
-  bool good = !name.empty() && name.size() <= kNameMax && name[0] != '.' && name[0] != '-';
+  bool good = !name.empty() && name.size() <= kVolumeNameMax && name[0] != '.' && name[0] != '-';
   for (char c : name)
     good =
         good && (std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-');
@@ -37,25 +29,57 @@ Outcome<void> CheckVolumeName(std::string_view name) {
   return Explain(Err::kInvalid,
                  "\"{}\" is no volume name: use 1 to {} of A-Z a-z 0-9 . _ -, not beginning with "
                  ". or -",
-                 name.substr(0, kNameMax), kNameMax);
+                 name.substr(0, kVolumeNameMax), kVolumeNameMax);
+}
+
+int64_t NowSec() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 Catalog::~Catalog() { engine_.reset(); }
 
+Outcome<SnapshotName> ParseSnapshotName(std::string_view name) {
+  const size_t at = name.find('@');
+  if (at == name.npos)
+    return Explain(Err::kInvalid, "\"{}\" names no snapshot: those are NAME@LABEL",
+                   name.substr(0, kVolumeNameMax));
+  SnapshotName parsed{name.substr(0, at), name.substr(at + 1)};
+  PRISM_TRY(CheckVolumeName(parsed.volume));
+  PRISM_TRY(CheckVolumeName(parsed.label));
+  if (name.size() > kVolumeNameMax)
+    return Explain(Err::kInvalid, "\"{}\" is too long: a snapshot's whole name has up to {} bytes",
+                   name.substr(0, kVolumeNameMax), kVolumeNameMax);
+  return parsed;
+}
+
 std::shared_ptr<Volume> Catalog::FindLocked(std::string_view name) {
-  auto it = by_name_.find(name);
-  return it == by_name_.end() ? nullptr : it->second;
+  if (IsPin(name)) return nullptr;
+  const size_t at = name.find('@');
+  auto volume = by_name_.find(name.substr(0, at));
+  if (volume == by_name_.end()) return nullptr;
+  if (at == name.npos) return volume->second;
+  auto snapshot = volume->second->snapshots_.find(name.substr(at + 1));
+  return snapshot == volume->second->snapshots_.end() ? nullptr : snapshot->second;
+}
+
+std::string Catalog::FullName(const Volume& volume) const {
+  if (!volume.is_snapshot()) return volume.row_.name;
+  return by_id_.at(volume.row_.snapshot_of)->row_.name + "@" + volume.row_.name;
 }
 
 Outcome<std::shared_ptr<Volume>> Catalog::RequireLocked(std::string_view name) {
   if (std::shared_ptr<Volume> volume = FindLocked(name)) return volume;
-  return Explain(Err::kNoEntry, "there is no volume \"{}\": `prism list` shows those there are",
-                 name);
+  return Explain(Err::kNoEntry, "there is no {} \"{}\": `prism list` shows those there are",
+                 name.find('@') == name.npos ? "volume" : "snapshot", name);
 }
 
 CatalogEntry Catalog::EntryOf(const std::shared_ptr<Volume>& volume) {
   std::shared_lock lock(volume->mutex_);
-  return {volume, volume->row_};
+  CatalogEntry entry{volume, volume->row_};
+  entry.row.name = FullName(*volume);
+  return entry;
 }
 
 Outcome<void> Catalog::WaitDurable(Lsn lsn, std::string_view what) {
@@ -82,7 +106,7 @@ Outcome<CatalogEntry> Catalog::Create(std::string_view name, bool importing) {
     volume = ApplyCreate(std::move(record.row));
   }
   PRISM_TRY(WaitDurable(lsn, "the new volume"));
-  return EntryOf(volume);
+  return Find(volume->id());
 }
 
 std::shared_ptr<Volume> Catalog::ApplyCreate(VolumeRow row) {
@@ -93,10 +117,25 @@ std::shared_ptr<Volume> Catalog::ApplyCreate(VolumeRow row) {
 }
 
 void Catalog::Insert(const std::shared_ptr<Volume>& volume) {
-  by_name_[volume->row_.name] = volume;
+  Adopt(volume);
+  MarkChanged(*volume);
+}
+
+void Catalog::Adopt(const std::shared_ptr<Volume>& volume) {
   by_id_[volume->id()] = volume;
   next_id_ = std::max(next_id_, volume->id() + 1);
-  MarkChanged(*volume);
+  const VolumeRow& row = volume->row_;
+  if (row.expires_sec != 0) expiring_.emplace(row.expires_sec, row.id);
+  auto& names = volume->is_snapshot() ? by_id_.at(row.snapshot_of)->snapshots_ : by_name_;
+  names[row.name] = volume;
+}
+
+void Catalog::EraseName(const Volume& volume) {
+  if (!volume.is_snapshot()) {
+    by_name_.erase(volume.row_.name);
+  } else if (auto owner = by_id_.find(volume.row_.snapshot_of); owner != by_id_.end()) {
+    owner->second->snapshots_.erase(volume.row_.name);
+  }
 }
 
 Outcome<void> Catalog::Publish(std::string_view name) {
@@ -115,13 +154,16 @@ Outcome<void> Catalog::Publish(std::string_view name) {
 }
 
 Outcome<std::vector<CatalogEntry>> Catalog::Clone(std::string_view source_name,
-                                                  const std::vector<std::string>& targets) {
+                                                  const std::vector<std::string>& targets,
+                                                  const Request& request) {
   if (targets.empty()) return Explain(Err::kInvalid, "name at least one clone to make");
   if (!engine_->Admit()) return Explain(Err::kIo, "the store accepts no changes: see the log");
   std::vector<CatalogEntry> entries;
   Lsn lsn;
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    PRISM_ASSIGN(Done done, FindDoneLocked(request, lock));
+    if (done) return std::move(*done);
     PRISM_ASSIGN(std::shared_ptr<Volume> source, RequireLocked(source_name));
     if (source->row_.importing)
       return Explain(Err::kBusy, "volume \"{}\" is still being imported", source_name);
@@ -138,7 +180,7 @@ Outcome<std::vector<CatalogEntry>> Catalog::Clone(std::string_view source_name,
     }
     std::unique_lock source_lock(source->mutex_);
     std::shared_lock gate(engine_->gate());
-    lsn = engine_->journal().Append(record.Encode());
+    lsn = Append(request, record.Encode(), RowsOf(*source, record));
     ApplyClone(*source, record);
     for (const auto& [id, name] : record.targets) entries.push_back({by_id_[id], by_id_[id]->row_});
   }
@@ -146,30 +188,81 @@ Outcome<std::vector<CatalogEntry>> Catalog::Clone(std::string_view source_name,
   return entries;
 }
 
-void Catalog::ApplyClone(Volume& source, const CloneRecord& record) {
+std::vector<VolumeRow> Catalog::RowsOf(const Volume& source, const CloneRecord& record) {
+  std::vector<VolumeRow> rows;
   for (const auto& [id, name] : record.targets) {
-    VolumeRow row = source.row_;
+    VolumeRow& row = rows.emplace_back(source.DescendantRow(FullName(source)));
     row.id = id;
     row.name = name;
-    row.parent = source.row_.name;
     row.created_sec = record.created_sec;
+    row.importing = IsPin(name);  // so that a restart removes it
+  }
+  return rows;
+}
+
+void Catalog::ApplyClone(Volume& source, const CloneRecord& record) {
+  for (VolumeRow& row : RowsOf(source, record)) {
     engine_->references().Add(row.root);
     Insert(std::make_shared<Volume>(*engine_, *this, std::move(row)));
   }
   ++source.tree_.generation;  // what it owned alone is shared now
 }
 
-Outcome<void> Catalog::Destroy(const std::vector<std::string>& names) {
+Outcome<Catalog::VolumeSet> Catalog::ChooseToDestroy(const std::vector<std::string>& names,
+                                                     bool recursive) {
+  VolumeSet volumes;
+  for (const std::string& name : names) {
+    PRISM_ASSIGN(std::shared_ptr<Volume> volume, RequireLocked(name));
+    if (recursive)
+      for (const auto& [label, snapshot] : volume->snapshots_) volumes[snapshot->id()] = snapshot;
+    volumes[volume->id()] = volume;
+  }
+  for (const auto& [id, volume] : volumes) {
+    if (!volume->row_.holds.empty())
+      return Explain(Err::kBusy, "\"{}\" is held by \"{}\": `prism release` it first",
+                     FullName(*volume), volume->row_.holds.front());
+    size_t kept = 0;
+    for (const auto& [label, snapshot] : volume->snapshots_)
+      kept += !volumes.contains(snapshot->id());
+    if (kept > 0)
+      return Explain(Err::kBusy, "volume \"{}\" has {} snapshot(s): --recursive destroys them too",
+                     volume->row_.name, kept);
+  }
+  return volumes;
+}
+
+Outcome<std::vector<CatalogEntry>> Catalog::WouldDestroy(const std::vector<std::string>& names,
+                                                         bool recursive) {
+  std::lock_guard lock(mutex_);
+  PRISM_ASSIGN(VolumeSet volumes, ChooseToDestroy(names, recursive));
+  std::vector<CatalogEntry> entries;
+  for (const auto& [id, volume] : volumes) entries.push_back(EntryOf(volume));
+  return entries;
+}
+
+Result<cow::Forest::Exclusive> Catalog::CountExclusive(const std::vector<CatalogEntry>& entries) {
+  VolumeSet volumes;
+  for (const CatalogEntry& entry : entries) volumes[entry.row.id] = entry.volume;
+  std::vector<std::shared_lock<FairSharedMutex>> locks;
+  std::vector<cow::NodeId> roots;
+  for (const auto& [id, volume] : volumes) {
+    locks.emplace_back(volume->mutex_);
+    if (volume->destroyed()) return Fail(Err::kStale);
+    roots.push_back(volume->tree_.node);
+  }
+  return engine_->forest().CountExclusive(roots);
+}
+
+Outcome<void> Catalog::Destroy(const std::vector<std::string>& names, bool recursive,
+                               const Request& request) {
   if (!engine_->Admit()) return Explain(Err::kIo, "the store accepts no changes: see the log");
   Lsn lsn;
   {
-    std::lock_guard lock(mutex_);
-    std::map<VolumeId, std::shared_ptr<Volume>> volumes;  // by id: the order of their locks
+    std::unique_lock lock(mutex_);
+    PRISM_ASSIGN(const Done done, FindDoneLocked(request, lock));
+    if (done) return {};
+    PRISM_ASSIGN(VolumeSet volumes, ChooseToDestroy(names, recursive));
     DestroyRecord record;
-    for (const std::string& name : names) {
-      PRISM_ASSIGN(std::shared_ptr<Volume> volume, RequireLocked(name));
-      volumes[volume->id()] = volume;
-    }
     if (volumes.empty()) return {};
     std::vector<std::unique_lock<FairSharedMutex>> locks;
     for (const auto& [id, volume] : volumes) {
@@ -177,7 +270,7 @@ Outcome<void> Catalog::Destroy(const std::vector<std::string>& names) {
       record.volumes.push_back(id);
     }
     std::shared_lock gate(engine_->gate());
-    lsn = engine_->journal().Append(record.Encode());
+    lsn = Append(request, record.Encode(), {});
     for (const auto& [id, volume] : volumes) ApplyDestroy(*volume);
   }
   return WaitDurable(lsn, "the destruction");
@@ -186,29 +279,77 @@ Outcome<void> Catalog::Destroy(const std::vector<std::string>& names) {
 void Catalog::ApplyDestroy(Volume& volume) {
   volume.destroyed_ = true;
   engine_->AddDead(volume.row_.root);
-  by_name_.erase(volume.row_.name);
+  EraseName(volume);
+  expiring_.erase({volume.row_.expires_sec, volume.id()});
   std::lock_guard lock(changed_mutex_);
   destroyed_.push_back(volume.id());
   by_id_.erase(volume.id());
 }
 
+// A snapshot stays with its volume, and no whole name becomes too long.
+Outcome<void> Catalog::CheckRename(const Volume& volume, std::string_view to) {
+  if (volume.is_snapshot()) {
+    PRISM_ASSIGN(const SnapshotName name, ParseSnapshotName(to));
+    if (name.volume != by_id_.at(volume.row_.snapshot_of)->row_.name)
+      return Explain(Err::kInvalid, "a snapshot cannot become another volume's: clone it instead");
+  } else {
+    PRISM_TRY(CheckVolumeName(to));
+    for (const auto& [label, snapshot] : volume.snapshots_)
+      if (to.size() + 1 + label.size() > kVolumeNameMax)
+        return Explain(Err::kInvalid, "\"{}@{}\" would be too long", to, label);
+  }
+  return {};
+}
+
 Outcome<void> Catalog::Rename(std::string_view from, std::string_view to) {
-  PRISM_TRY(CheckVolumeName(to));
   Lsn lsn;
   {
     std::lock_guard lock(mutex_);
     PRISM_ASSIGN(std::shared_ptr<Volume> volume, RequireLocked(from));
+    PRISM_TRY(CheckRename(*volume, to));
     if (from == to) return {};
     if (FindLocked(to)) return Explain(Err::kExists, "volume \"{}\" exists already", to);
     std::unique_lock volume_lock(volume->mutex_);
     std::shared_lock gate(engine_->gate());
-    RenameRecord record{volume->id(), std::string(to)};
+    RenameRecord record{volume->id(), std::string(to.substr(to.find('@') + 1))};
     lsn = engine_->journal().Append(record.Encode(cow::RecordType::kRename));
-    by_name_.erase(volume->row_.name);
-    volume->row_.name = to;
-    Insert(volume);
+    ApplyRename(volume, record.name);
   }
   return WaitDurable(lsn, "the new name");
+}
+
+void Catalog::ApplyRename(const std::shared_ptr<Volume>& volume, const std::string& name) {
+  EraseName(*volume);
+  volume->row_.name = name;
+  Insert(volume);
+}
+
+Outcome<std::optional<std::vector<CatalogEntry>>> Catalog::FindDone(const Request& request) {
+  std::unique_lock lock(mutex_);
+  return FindDoneLocked(request, lock);
+}
+
+Outcome<Catalog::Done> Catalog::FindDoneLocked(const Request& request,
+                                               std::unique_lock<std::mutex>& lock) {
+  const RequestTable::Done* done = request.key.empty() ? nullptr : requests_.Find(request.key);
+  if (done == nullptr) return Done();
+  if (done->checksum != request.checksum)
+    return Explain(Err::kInvalid, "the request key \"{}\" was used for another request",
+                   request.key);
+  std::vector<CatalogEntry> entries;
+  for (const VolumeRow& row : done->answer) entries.push_back({nullptr, row});
+  const Lsn lsn = done->lsn;
+  lock.unlock();
+  PRISM_TRY(WaitDurable(lsn, "what was asked before"));
+  return Done(std::move(entries));
+}
+
+Lsn Catalog::Append(const Request& request, std::string record, std::vector<VolumeRow> answer) {
+  if (request.key.empty()) return engine_->journal().Append(record);
+  RequestRecord named{request.key, request.checksum, std::move(answer), std::move(record)};
+  const Lsn lsn = engine_->journal().Append(named.Encode());
+  requests_.Add(named, lsn);
+  return lsn;
 }
 
 Outcome<CatalogEntry> Catalog::Find(std::string_view name) {
@@ -227,8 +368,12 @@ Outcome<CatalogEntry> Catalog::Find(VolumeId id) {
 std::vector<CatalogEntry> Catalog::List() {
   std::vector<CatalogEntry> entries;
   std::lock_guard lock(mutex_);
-  entries.reserve(by_name_.size());
-  for (const auto& [name, volume] : by_name_) entries.push_back(EntryOf(volume));
+  entries.reserve(by_id_.size());
+  for (const auto& [name, volume] : by_name_) {
+    if (IsPin(name)) continue;
+    entries.push_back(EntryOf(volume));
+    for (const auto& [label, snapshot] : volume->snapshots_) entries.push_back(EntryOf(snapshot));
+  }
   return entries;
 }
 

@@ -1,16 +1,22 @@
-// All volumes of a store: create, clone, destroy, rename. A clone is one row and one reference
-// more, whatever the source holds; no volume knows of another.
+// All volumes of a store: create, clone, snapshot, roll back, destroy, rename. A clone is one row
+// and one reference more, whatever the source holds; no volume knows of another.
+//
+// A snapshot is a clone that cannot be changed, and is named by its volume: NAME@LABEL. It belongs
+// to that volume: it is renamed with it, and the volume is not destroyed without it.
 #pragma once
 
 #include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "clone/request_table.h"
 #include "clone/volume.h"
 #include "fs/base/failure.h"
 
@@ -21,8 +27,21 @@ struct CatalogEntry {
   VolumeRow row;  // a copy, consistent in itself
 };
 
+int64_t NowSec();  // since 1970, UTC
+
+inline constexpr size_t kVolumeNameMax = 128;  // bytes, with the label of a snapshot
+inline constexpr size_t kHoldsMax = 64;        // of one volume
+
 // Names: 1..128 bytes of [A-Za-z0-9._-], beginning with none of ".-".
 Outcome<void> CheckVolumeName(std::string_view name);
+
+// "NAME@LABEL", the name of a snapshot. Labels are made as names are; the whole is at most
+// kVolumeNameMax bytes, whatever the volume is renamed to.
+struct SnapshotName {
+  std::string_view volume;
+  std::string_view label;
+};
+Outcome<SnapshotName> ParseSnapshotName(std::string_view name);
 
 // THREADS: every method from any thread. All changes are durable when they return, and all or
 // nothing.
@@ -37,13 +56,48 @@ class Catalog : public cow::RootOwner {
   // The cut: transactions on the source that have committed before are in every target, none that
   // commits later is in any. Writes one row a target, and one reference count.
   Outcome<std::vector<CatalogEntry>> Clone(std::string_view source,
-                                           const std::vector<std::string>& targets);
-  Outcome<void> Destroy(const std::vector<std::string>& names);
+                                           const std::vector<std::string>& targets,
+                                           const Request& request = {});
+  // `names` are NAME@LABEL: one cut for all of them, one record. expires_sec: 0 for never.
+  Outcome<std::vector<CatalogEntry>> Snapshot(const std::vector<std::string>& names,
+                                              int64_t expires_sec, const Request& request = {});
+  // The snapshot's volume becomes what the snapshot is. Inode numbers that it has used since are
+  // not used again. Other snapshots stay, newer ones too.
+  Outcome<CatalogEntry> Rollback(std::string_view snapshot, const Request& request = {});
+  // What has holds cannot be destroyed, nor expire. Idempotent.
+  Outcome<CatalogEntry> Hold(std::string_view name, std::string_view tag);
+  Outcome<CatalogEntry> Release(std::string_view name, std::string_view tag);
+  // Up to `max` of those whose time had come at `now_sec` and that nothing holds.
+  std::vector<std::string> Expired(int64_t now_sec, size_t max);
+
+  // recursive: with their snapshots; otherwise a volume that has some is kBusy.
+  Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false,
+                        const Request& request = {});
+  // What Destroy would destroy, and its errors.
+  Outcome<std::vector<CatalogEntry>> WouldDestroy(const std::vector<std::string>& names,
+                                                  bool recursive);
+  // What would come back if all these went, each given once. Trees that are still being reclaimed
+  // count as if they stayed. REQUIRES: no checkpoint runs (Engine::WithoutCheckpoint).
+  Result<cow::Forest::Exclusive> CountExclusive(const std::vector<CatalogEntry>& entries);
+  // Of a snapshot, within its volume.
   Outcome<void> Rename(std::string_view from, std::string_view to);
+
+  // The answer that a request of this name was given, durable by now; nullopt: it is new. The
+  // entries have no volume. kInvalid: the name was given to another request. The verbs above do
+  // the same for a request that comes twice at once.
+  Outcome<std::optional<std::vector<CatalogEntry>>> FindDone(const Request& request);
+
+  // These volumes as they are at one instant, for as long as somebody looks at them: hidden clones,
+  // which Unpin destroys, and a restart too. Costs as much as clones, but waits for no medium.
+  Outcome<std::vector<CatalogEntry>> Pin(const std::vector<std::string>& names);
+  void Unpin(const std::vector<CatalogEntry>& pins);
+  // Forest::DiffTrees of two pins.
+  Result<uint64_t> Diff(const CatalogEntry& a, const CatalogEntry& b,
+                        cow::Forest::DiffVisitor visitor);
 
   Outcome<CatalogEntry> Find(std::string_view name);
   Outcome<CatalogEntry> Find(VolumeId id);
-  std::vector<CatalogEntry> List();  // by name
+  std::vector<CatalogEntry> List();  // by name, each followed by its snapshots
 
   cow::Engine& engine() { return *engine_; }
   // Called by volumes, with the gate held: the row goes into the next checkpoint.
@@ -59,19 +113,46 @@ class Catalog : public cow::RootOwner {
   Outcome<void> LoadRows();
   std::shared_ptr<Volume> FindLocked(std::string_view name);
   Outcome<std::shared_ptr<Volume>> RequireLocked(std::string_view name);
+  Outcome<CatalogEntry> SetHold(std::string_view name, std::string_view tag, bool held);
+  // Appends what was done, with its answer if the request has a name. REQUIRES: mutex_, the gate.
+  Lsn Append(const Request& request, std::string record, std::vector<VolumeRow> answer);
+  void DropPins();  // all: nobody looks at anything yet
+  // REQUIRES: mutex_; gives it up where the request was done.
+  using Done = std::optional<std::vector<CatalogEntry>>;
+  Outcome<Done> FindDoneLocked(const Request& request, std::unique_lock<std::mutex>& lock);
+
+  // All of these: REQUIRES mutex_.
   CatalogEntry EntryOf(const std::shared_ptr<Volume>& volume);
+  std::string FullName(const Volume& volume) const;
+  Outcome<void> CheckRename(const Volume& volume, std::string_view to);
+  using VolumeSet = std::map<VolumeId, std::shared_ptr<Volume>>;  // by id: the order of their locks
+  Outcome<SnapshotRecord> PlanSnapshot(const std::vector<std::string>& names, VolumeSet& sources);
+  Outcome<VolumeSet> ChooseToDestroy(const std::vector<std::string>& names, bool recursive);
 
   // REQUIRES: the gate, and the locks of the volumes named (recovery needs neither).
   std::shared_ptr<Volume> ApplyCreate(VolumeRow row);
+  std::vector<VolumeRow> RowsOf(const Volume& source, const CloneRecord& record);
   void ApplyClone(Volume& source, const CloneRecord& record);
+  std::vector<VolumeRow> RowsOf(const SnapshotRecord& record);  // their names are labels
+  void ApplySnapshot(const SnapshotRecord& record);
+  void ApplyRollback(Volume& volume, const Volume& snapshot, Lsn lsn);
+  void ApplyKeep(Volume& volume, const KeepRecord& record);
   void ApplyDestroy(Volume& volume);
-  void Insert(const std::shared_ptr<Volume>& volume);
+  void ApplyRename(const std::shared_ptr<Volume>& volume, const std::string& name);
+  Status ReplaySnapshots(cow::RecordType type, std::string_view payload, Lsn lsn);
+  Result<std::shared_ptr<Volume>> ForReplay(VolumeId id);
+  void Insert(const std::shared_ptr<Volume>& volume);  // new or renamed
+  void Adopt(const std::shared_ptr<Volume>& volume);   // the same, its row being as on disk
+  void EraseName(const Volume& volume);
   Outcome<void> WaitDurable(Lsn lsn, std::string_view what);
 
   std::mutex mutex_;  // the catalog's lock; taken before any volume's
-  std::map<std::string, std::shared_ptr<Volume>, std::less<>> by_name_;  // guarded by mutex_
-  std::unordered_map<VolumeId, std::shared_ptr<Volume>> by_id_;          // guarded by mutex_
-  VolumeId next_id_ = 1;                                                 // guarded by mutex_
+  // No snapshots: those are with their volumes. Guarded by mutex_, as all that follows.
+  std::map<std::string, std::shared_ptr<Volume>, std::less<>> by_name_;
+  std::unordered_map<VolumeId, std::shared_ptr<Volume>> by_id_;
+  std::set<std::pair<int64_t, VolumeId>> expiring_;
+  VolumeId next_id_ = 1;
+  RequestTable requests_;
 
   std::mutex changed_mutex_;                      // a leaf
   std::vector<std::shared_ptr<Volume>> changed_;  // guarded by changed_mutex_

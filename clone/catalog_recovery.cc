@@ -19,6 +19,7 @@ Outcome<std::unique_ptr<Catalog>> Catalog::Open(const cow::EngineOptions& option
   PRISM_ASSIGN(catalog->engine_, cow::Engine::Open(options));
   PRISM_TRY(catalog->LoadRows());
   PRISM_TRY(catalog->engine_->Recover(*catalog));
+  catalog->DropPins();
   std::vector<std::string> unfinished;
   for (const CatalogEntry& entry : catalog->List())
     if (entry.row.importing) unfinished.push_back(entry.row.name);
@@ -39,12 +40,16 @@ Outcome<void> Catalog::LoadRows() {
           damaged = id == 0 ? ~VolumeId{0} : id;
           return false;
         }
-        auto volume = std::make_shared<Volume>(*engine_, *this, std::move(*row));
-        by_name_[volume->row_.name] = volume;
-        by_id_[id] = volume;
-        next_id_ = std::max(next_id_, id + 1);
+        // A snapshot's volume is older, and so has a smaller id.
+        if (row->snapshot_of != 0 && !by_id_.contains(row->snapshot_of)) {
+          damaged = id;
+          return false;
+        }
+        Adopt(std::make_shared<Volume>(*engine_, *this, std::move(*row)));
         return true;
       });
+  if (!requests_.Load(engine_->kv()))
+    return Explain(Err::kCorrupt, "the answers to requests, in the table meta, are damaged");
   std::string value;
   Result<bool> found = engine_->kv().Get(cow::Table::kMeta, kNextIdKey, value);
   if (!scanned || damaged != 0 || !found)
@@ -71,27 +76,30 @@ void Catalog::Freeze() {
   frozen_destroyed_.swap(destroyed_);
   destroyed_.clear();
   frozen_next_id_ = next_id_;
+  requests_.Freeze();
 }
 
 void Catalog::Write(cow::KvBatch& batch) {
   for (const VolumeRow& row : frozen_rows_)
     batch.Put(cow::Table::kVolume, cow::IdKey(row.id), row.Encode());
   for (VolumeId id : frozen_destroyed_) batch.Delete(cow::Table::kVolume, cow::IdKey(id));
+  requests_.Write(batch);
   std::string next;
   ByteWriter(next).Put(frozen_next_id_);
   batch.Put(cow::Table::kMeta, kNextIdKey, next);
 }
 
+Result<std::shared_ptr<Volume>> Catalog::ForReplay(VolumeId id) {
+  auto it = by_id_.find(id);
+  if (it == by_id_.end()) return Fail(Err::kCorrupt);
+  return it->second;
+}
+
 Status Catalog::ReplayRecord(uint8_t type, std::string_view payload, Lsn lsn) {
-  auto volume_of = [&](VolumeId id) -> Result<Volume*> {
-    auto it = by_id_.find(id);
-    if (it == by_id_.end()) return Fail(Err::kCorrupt);
-    return it->second.get();
-  };
   switch (static_cast<RecordType>(type)) {
     case RecordType::kChange: {
       PRISM_ASSIGN(ChangeRecord record, ChangeRecord::Decode(payload));
-      PRISM_ASSIGN(Volume * volume, volume_of(record.volume));
+      PRISM_ASSIGN(std::shared_ptr<Volume> volume, ForReplay(record.volume));
       std::vector<cow::NodePtr> pins;
       PRISM_TRY(volume->Prefault(record, pins));
       volume->Apply(record, lsn);
@@ -104,30 +112,40 @@ Status Catalog::ReplayRecord(uint8_t type, std::string_view payload, Lsn lsn) {
     }
     case RecordType::kClone: {
       PRISM_ASSIGN(CloneRecord record, CloneRecord::Decode(payload));
-      PRISM_ASSIGN(Volume * source, volume_of(record.source));
+      PRISM_ASSIGN(std::shared_ptr<Volume> source, ForReplay(record.source));
       ApplyClone(*source, record);
       return {};
     }
+    case RecordType::kRequest: {
+      PRISM_ASSIGN(RequestRecord record, RequestRecord::Decode(payload));
+      ByteReader reader(record.done);
+      const auto done = reader.Get<RecordType>();
+      if (done == RecordType::kRequest) break;
+      PRISM_TRY(ReplayRecord(static_cast<uint8_t>(done), reader.GetBytes(reader.remaining()), lsn));
+      requests_.Add(record, lsn);
+      return {};
+    }
+    case RecordType::kSnapshot:
+    case RecordType::kRollback:
+    case RecordType::kKeep:
+      return ReplaySnapshots(static_cast<RecordType>(type), payload, lsn);
     case RecordType::kDestroy: {
       PRISM_ASSIGN(DestroyRecord record, DestroyRecord::Decode(payload));
       for (VolumeId id : record.volumes) {
-        PRISM_ASSIGN(Volume * volume, volume_of(id));
+        PRISM_ASSIGN(std::shared_ptr<Volume> volume, ForReplay(id));
         ApplyDestroy(*volume);
       }
       return {};
     }
     case RecordType::kRename: {
       PRISM_ASSIGN(RenameRecord record, RenameRecord::Decode(payload));
-      PRISM_ASSIGN(Volume * volume, volume_of(record.volume));
-      std::shared_ptr<Volume> keep = by_id_[record.volume];
-      by_name_.erase(volume->row_.name);
-      volume->row_.name = record.name;
-      Insert(keep);
+      PRISM_ASSIGN(std::shared_ptr<Volume> volume, ForReplay(record.volume));
+      ApplyRename(volume, record.name);
       return {};
     }
     case RecordType::kPublish: {
       PRISM_ASSIGN(RenameRecord record, RenameRecord::Decode(payload));
-      PRISM_ASSIGN(Volume * volume, volume_of(record.volume));
+      PRISM_ASSIGN(std::shared_ptr<Volume> volume, ForReplay(record.volume));
       volume->row_.importing = false;
       MarkChanged(*volume);
       return {};

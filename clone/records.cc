@@ -7,7 +7,8 @@ namespace {
 
 using cow::RecordType;
 
-constexpr uint8_t kRowVersion = 1;
+// Version 1 ended with the hash key.
+constexpr uint8_t kRowVersion = 2;
 
 // A count in a record is believed only as far as the bytes that follow could hold that many.
 bool Plausible(const ByteReader& reader, uint32_t count, size_t bytes_each) {
@@ -26,6 +27,18 @@ cow::Key GetKey(ByteReader& reader) {
   return key;
 }
 
+void PutTexts(ByteWriter& writer, const std::vector<std::string>& texts) {
+  writer.Put(static_cast<uint32_t>(texts.size()));
+  for (const std::string& text : texts) writer.PutString(text);
+}
+
+std::vector<std::string> GetTexts(ByteReader& reader) {
+  std::vector<std::string> texts;
+  for (uint32_t left = reader.Get<uint32_t>(); left > 0 && !reader.failed(); --left)
+    texts.emplace_back(reader.GetString());
+  return texts;
+}
+
 void PutRow(ByteWriter& writer, const VolumeRow& row) {
   writer.Put(kRowVersion);
   writer.PutString(row.name);
@@ -38,6 +51,10 @@ void PutRow(ByteWriter& writer, const VolumeRow& row) {
   writer.Put(row.bytes);
   writer.Put(row.hash_key.first);
   writer.Put(row.hash_key.second);
+  writer.Put(row.parent_id);
+  writer.Put(row.snapshot_of);
+  writer.Put(row.expires_sec);
+  PutTexts(writer, row.holds);
 }
 
 bool GetRow(ByteReader& reader, VolumeRow& row) {
@@ -52,7 +69,13 @@ bool GetRow(ByteReader& reader, VolumeRow& row) {
   row.bytes = reader.Get<uint64_t>();
   row.hash_key.first = reader.Get<uint64_t>();
   row.hash_key.second = reader.Get<uint64_t>();
-  return version == kRowVersion && reader.Finished() && !row.name.empty();
+  if (version >= 2) {
+    row.parent_id = reader.Get<VolumeId>();
+    row.snapshot_of = reader.Get<VolumeId>();
+    row.expires_sec = reader.Get<int64_t>();
+    row.holds = GetTexts(reader);
+  }
+  return version >= 1 && version <= kRowVersion && reader.Finished() && !row.name.empty();
 }
 
 }  // namespace
@@ -159,6 +182,74 @@ Result<CloneRecord> CloneRecord::Decode(std::string_view payload) {
     VolumeId id = reader.Get<VolumeId>();
     record.targets.emplace_back(id, reader.GetString());
   }
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string SnapshotRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kSnapshot);
+  writer.Put(created_sec);
+  writer.Put(expires_sec);
+  for (const Target& target : targets) {
+    writer.Put(target.source);
+    writer.Put(target.id);
+    writer.PutString(target.label);
+  }
+  return out;
+}
+
+Result<SnapshotRecord> SnapshotRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  SnapshotRecord record;
+  record.created_sec = reader.Get<int64_t>();
+  record.expires_sec = reader.Get<int64_t>();
+  while (reader.remaining() > 0 && !reader.failed()) {
+    Target target;
+    target.source = reader.Get<VolumeId>();
+    target.id = reader.Get<VolumeId>();
+    target.label = reader.GetString();
+    record.targets.push_back(std::move(target));
+  }
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string RollbackRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kRollback);
+  writer.Put(volume);
+  writer.Put(snapshot);
+  return out;
+}
+
+Result<RollbackRecord> RollbackRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  RollbackRecord record;
+  record.volume = reader.Get<VolumeId>();
+  record.snapshot = reader.Get<VolumeId>();
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string KeepRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kKeep);
+  writer.Put(volume);
+  writer.Put(expires_sec);
+  PutTexts(writer, holds);
+  return out;
+}
+
+Result<KeepRecord> KeepRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  KeepRecord record;
+  record.volume = reader.Get<VolumeId>();
+  record.expires_sec = reader.Get<int64_t>();
+  record.holds = GetTexts(reader);
   if (!reader.Finished()) return Fail(Err::kCorrupt);
   return record;
 }

@@ -17,10 +17,14 @@ namespace prism::clone {
 
 struct VolumeRow {
   VolumeId id = 0;
-  std::string name;
-  std::string parent;  // the name of the volume it was cloned from, as it was then
+  std::string name;    // of a snapshot: its label alone, so that renaming the volume renames it too
+  std::string parent;  // the name of what it was cloned from, as it was then
+  VolumeId parent_id = 0;    // and its id, which may be gone by now; 0: made empty
+  VolumeId snapshot_of = 0;  // not 0: a read-only snapshot of that volume, which exists
   bool importing = false;
   int64_t created_sec = 0;
+  int64_t expires_sec = 0;         // when it is to go by itself; 0: never
+  std::vector<std::string> holds;  // tags that keep it from being destroyed
   cow::NodeId root = 0;
   InodeId next_ino = kRootInode + 1;  // the root is made without asking for a number
   uint64_t inodes = 0;
@@ -64,6 +68,37 @@ struct CloneRecord {  // RecordType::kClone
   std::vector<std::pair<VolumeId, std::string>> targets;
   std::string Encode() const;
   static Result<CloneRecord> Decode(std::string_view payload);
+};
+
+// The names of the catalog's own hidden clones begin so; nobody else's can.
+inline bool IsPin(std::string_view name) { return name.starts_with('#'); }
+
+struct SnapshotRecord {  // RecordType::kSnapshot
+  struct Target {
+    VolumeId source = 0;
+    VolumeId id = 0;
+    std::string label;
+  };
+  int64_t created_sec = 0;
+  int64_t expires_sec = 0;
+  std::vector<Target> targets;
+  std::string Encode() const;
+  static Result<SnapshotRecord> Decode(std::string_view payload);
+};
+
+struct RollbackRecord {  // RecordType::kRollback
+  VolumeId volume = 0;
+  VolumeId snapshot = 0;
+  std::string Encode() const;
+  static Result<RollbackRecord> Decode(std::string_view payload);
+};
+
+struct KeepRecord {  // RecordType::kKeep: what keeps a volume, and how long, as a whole
+  VolumeId volume = 0;
+  int64_t expires_sec = 0;
+  std::vector<std::string> holds;
+  std::string Encode() const;
+  static Result<KeepRecord> Decode(std::string_view payload);
 };
 
 struct DestroyRecord {  // RecordType::kDestroy

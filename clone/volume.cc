@@ -145,7 +145,10 @@ class VolumeTransaction : public cow::WriteTransaction {
 };
 
 Volume::Volume(cow::Engine& engine, Catalog& catalog, VolumeRow row)
-    : engine_(engine), catalog_(catalog), row_(std::move(row)) {
+    : engine_(engine),
+      catalog_(catalog),
+      read_only_(row.snapshot_of != 0 || IsPin(row.name)),
+      row_(std::move(row)) {
   tree_.volume = row_.id;
   tree_.node = row_.root;
 }
@@ -163,10 +166,14 @@ cow::VolumeUsage Volume::Usage() {
   return {row_.inodes, row_.bytes};
 }
 
-Result<cow::Forest::Exclusive> Volume::CountExclusive() {
-  std::shared_lock lock(mutex_);
-  if (destroyed()) return Fail(Err::kStale);
-  return engine_.forest().CountExclusive(tree_.node);
+VolumeRow Volume::DescendantRow(std::string full_name) const {
+  VolumeRow row = row_;
+  row.parent = std::move(full_name);
+  row.parent_id = row_.id;
+  row.snapshot_of = 0;
+  row.expires_sec = 0;
+  row.holds.clear();
+  return row;
 }
 
 Status Volume::Prefault(const ChangeRecord& record, std::vector<cow::NodePtr>& pins) {

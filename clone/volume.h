@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
@@ -28,13 +29,12 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
   Status WaitDurable(Lsn lsn) override { return engine_.journal().WaitDurable(lsn); }
   Lsn LastLsn() override { return last_lsn_.load(std::memory_order_acquire); }
   cow::VolumeUsage Usage() override;
-  bool read_only() const override { return false; }
+  bool read_only() const override { return read_only_; }
   bool destroyed() const override { return destroyed_.load(std::memory_order_acquire); }
   std::pair<uint64_t, uint64_t> hash_key() const override { return row_.hash_key; }
 
   VolumeId id() const { return row_.id; }
-  // What only this volume reaches. Takes the volume's lock.
-  Result<cow::Forest::Exclusive> CountExclusive();
+  bool is_snapshot() const { return row_.snapshot_of != 0; }  // never changes
 
  private:
   friend class Catalog;
@@ -45,13 +45,17 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
   // lock is needed.
   void Apply(const ChangeRecord& record, Lsn lsn);
   Status Prefault(const ChangeRecord& record, std::vector<cow::NodePtr>& pins);
+  // The row of a clone or snapshot made now, without its own id and name.
+  VolumeRow DescendantRow(std::string full_name) const;
 
   cow::Engine& engine_;
   Catalog& catalog_;
+  const bool read_only_;
   FairSharedMutex mutex_;  // the volume's lock
-  // Changed with mutex_ and the gate held, so either suffices to read. The name, the parent and
-  // `importing` are the catalog's and guarded by its lock.
+  // Changed with mutex_ and the gate held, so either suffices to read. The name, the parent,
+  // `importing` and what keeps it are the catalog's and guarded by its lock.
   VolumeRow row_;
+  std::map<std::string, std::shared_ptr<Volume>, std::less<>> snapshots_;  // by label; as the name
   cow::TreeRoot tree_;
   std::atomic<Lsn> last_lsn_{0};
   std::atomic<bool> destroyed_{false};

@@ -2,9 +2,11 @@
 
 #include <lz4.h>
 #include <openssl/evp.h>
+#include <xxhash.h>
 #include <zstd.h>
 
-#include "cow/extent.h"
+#include <algorithm>
+
 #include "fs/base/check.h"
 
 namespace prism::cow {
@@ -30,7 +32,30 @@ std::string CompressWith(Codec codec, const char* data, size_t length) {
   return out;
 }
 
+size_t UnitsOf(size_t size_bytes) { return (size_bytes + kUnitSize - 1) / kUnitSize; }
+
+uint32_t ChecksumOf(std::string_view unit) {
+  return static_cast<uint32_t>(XXH3_64bits(unit.data(), unit.size()));
+}
+
 }  // namespace
+
+UnitChecksums ChecksumsOf(std::string_view stored) {
+  PRISM_CHECK(stored.size() <= kBlockSize);
+  UnitChecksums checksums{};
+  for (size_t unit = 0; unit < UnitsOf(stored.size()); ++unit)
+    checksums[unit] = ChecksumOf(stored.substr(unit * kUnitSize, kUnitSize));
+  return checksums;
+}
+
+bool Verifies(const UnitChecksums& checksums, size_t first, std::span<const std::byte> part) {
+  PRISM_CHECK(first + UnitsOf(part.size()) <= checksums.size());
+  const std::string_view bytes(reinterpret_cast<const char*>(part.data()), part.size());
+  for (size_t unit = 0; unit < UnitsOf(bytes.size()); ++unit)
+    if (ChecksumOf(bytes.substr(unit * kUnitSize, kUnitSize)) != checksums[first + unit])
+      return false;
+  return true;
+}
 
 void ChunkRow::EncodeTo(std::string& out) const {
   ByteWriter writer(out);
@@ -40,12 +65,18 @@ void ChunkRow::EncodeTo(std::string& out) const {
   writer.Put(extent.length_bytes);
   writer.Put(raw_bytes);
   writer.Put(codec);
-  writer.Put(checksum);
   writer.Put(references);
+  for (size_t unit = 0; unit < UnitsOf(extent.length_bytes); ++unit) writer.Put(checksums[unit]);
 }
 
 Result<ChunkRow> ChunkRow::Decode(std::string_view bytes) {
   ByteReader reader(bytes);
+  Result<ChunkRow> row = DecodeFrom(reader);
+  if (row && !reader.Finished()) return Fail(Err::kCorrupt);
+  return row;
+}
+
+Result<ChunkRow> ChunkRow::DecodeFrom(ByteReader& reader) {
   ChunkRow row;
   std::string_view hash = reader.GetBytes(row.hash.size());
   std::copy(hash.begin(), hash.end(), row.hash.begin());
@@ -54,12 +85,14 @@ Result<ChunkRow> ChunkRow::Decode(std::string_view bytes) {
   row.extent.length_bytes = reader.Get<uint32_t>();
   row.raw_bytes = reader.Get<uint32_t>();
   row.codec = reader.Get<Codec>();
-  row.checksum = reader.Get<uint64_t>();
   row.references = reader.Get<int64_t>();
-  if (!reader.Finished() || row.codec > Codec::kZstd || row.raw_bytes == 0 ||
-      row.raw_bytes > kBlockSize || row.extent.length_bytes == 0 ||
-      row.extent.length_bytes > row.raw_bytes || row.references < 0)
+  if (row.codec > Codec::kZstd || row.raw_bytes == 0 || row.raw_bytes > kBlockSize ||
+      row.extent.length_bytes == 0 || row.extent.length_bytes > row.raw_bytes ||
+      (row.codec == Codec::kNone && row.extent.length_bytes != row.raw_bytes) || row.references < 0)
     return Fail(Err::kCorrupt);
+  for (size_t unit = 0; unit < UnitsOf(row.extent.length_bytes); ++unit)
+    row.checksums[unit] = reader.Get<uint32_t>();
+  if (reader.failed()) return Fail(Err::kCorrupt);
   return row;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "cow/extent.h"
 #include "cow/segment_store.h"
 #include "fs/base/bytes.h"
 
@@ -16,16 +17,25 @@ using ContentHash = std::array<uint8_t, 32>;  // SHA-256 of the uncompressed byt
 
 enum class Codec : uint8_t { kNone = 0, kLz4 = 1, kZstd = 2 };  // on disk: never renumber
 
+// Of each unit of the *stored* bytes, the low half of its XXH3-64: a part of an uncompressed chunk
+// can be verified by itself. Those beyond the stored bytes are 0.
+using UnitChecksums = std::array<uint32_t, kUnitsPerBlock>;
+
+UnitChecksums ChecksumsOf(std::string_view stored);
+// `part` begins with unit `first`, and ends with a unit's end or that of the stored bytes.
+bool Verifies(const UnitChecksums& checksums, size_t first, std::span<const std::byte> part);
+
 struct ChunkRow {
   ContentHash hash{};
   Extent extent;           // its length is that of the stored bytes
   uint32_t raw_bytes = 0;  // uncompressed
   Codec codec = Codec::kNone;
-  uint64_t checksum = 0;   // XXH3-64 of the stored bytes
+  UnitChecksums checksums{};
   int64_t references = 0;  // as of the last checkpoint
 
   void EncodeTo(std::string& out) const;
   static Result<ChunkRow> Decode(std::string_view bytes);
+  static Result<ChunkRow> DecodeFrom(ByteReader& reader);  // a row, and what follows is left
 };
 
 ContentHash HashContent(std::span<const std::byte> data);

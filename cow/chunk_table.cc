@@ -1,8 +1,8 @@
 #include "cow/chunk_table.h"
 
 #include <spdlog/spdlog.h>
-#include <xxhash.h>
 
+#include <algorithm>
 #include <shared_mutex>
 
 #include "cow/extent.h"
@@ -12,7 +12,8 @@
 namespace prism::cow {
 namespace {
 
-uint64_t ChecksumOf(std::string_view bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
+constexpr size_t kCarriedMax = 8u << 10;
+constexpr size_t kCarriedTogetherMax = 64u << 10;
 
 std::string_view ViewOf(std::span<const std::byte> data) {
   return {reinterpret_cast<const char*>(data.data()), data.size()};
@@ -24,12 +25,54 @@ ChunkTable::HashKey ChunkTable::KeyOf(const ContentHash& hash) {
   return HashKey(reinterpret_cast<const char*>(hash.data()), 16);
 }
 
-Result<ChunkPin> ChunkTable::Put(std::span<const std::byte> data) {
-  PRISM_CHECK(!data.empty() && data.size() <= kBlockSize);
-  ContentHash hash = HashContent(data);
-  PRISM_ASSIGN(ChunkId known, FindAndPin(hash));
-  if (known != 0) return ChunkPin(this, known);
-  return Store(hash, data);
+// Content on its way to the medium.
+struct ChunkTable::NewChunk {
+  size_t index = 0;  // of the caller's contents
+  std::span<const std::byte> data;
+  ChunkRow row;
+  std::string compressed;
+  std::string_view stored;
+  bool carried = false;
+
+  void Pack(Codec codec) {
+    compressed = Compress(codec, data);
+    stored = compressed.empty() ? ViewOf(data) : std::string_view(compressed);
+    row.raw_bytes = static_cast<uint32_t>(data.size());
+    row.codec = compressed.empty() ? Codec::kNone : codec;
+    row.checksums = ChecksumsOf(stored);
+  }
+};
+
+Result<std::vector<ChunkPin>> ChunkTable::PutAll(Contents contents) {
+  std::vector<ChunkPin> pins(contents.size());
+  std::vector<NewChunk> chunks;
+  std::vector<std::pair<size_t, ContentHash>> again;  // content that came twice
+  for (size_t i = 0; i < contents.size(); ++i) {
+    PRISM_CHECK(!contents[i].empty() && contents[i].size() <= kBlockSize);
+    const ContentHash hash = HashContent(contents[i]);
+    if (std::any_of(chunks.begin(), chunks.end(),
+                    [&](const NewChunk& chunk) { return chunk.row.hash == hash; })) {
+      again.emplace_back(i, hash);
+      continue;
+    }
+    PRISM_ASSIGN(const ChunkId known, FindAndPin(hash));
+    if (known != 0) {
+      pins[i] = ChunkPin(this, known);
+      continue;
+    }
+    NewChunk& chunk = chunks.emplace_back();
+    chunk.index = i;
+    chunk.data = contents[i];
+    chunk.row.hash = hash;
+  }
+  PRISM_TRY(Store(chunks));
+  for (const NewChunk& chunk : chunks) pins[chunk.index] = Publish(chunk);
+  for (const auto& [index, hash] : again) {
+    PRISM_ASSIGN(const ChunkId known, FindAndPin(hash));
+    PRISM_CHECK(known != 0);
+    pins[index] = ChunkPin(this, known);
+  }
+  return pins;
 }
 
 // REQUIRES: mutex_.
@@ -70,22 +113,31 @@ Result<ChunkId> ChunkTable::FindAndPin(const ContentHash& hash) {
   }
 }
 
-Result<ChunkPin> ChunkTable::Store(const ContentHash& hash, std::span<const std::byte> data) {
-  std::string compressed = Compress(options_.codec, data);
-  std::string_view stored = compressed.empty() ? ViewOf(data) : std::string_view(compressed);
-  ChunkRow row;
-  row.hash = hash;
-  row.raw_bytes = static_cast<uint32_t>(data.size());
-  row.codec = compressed.empty() ? Codec::kNone : options_.codec;
-  row.checksum = ChecksumOf(stored);
-  PRISM_ASSIGN(row.extent, segments_.Write(stored));
+Status ChunkTable::Store(std::vector<NewChunk>& chunks) {
+  if (chunks.empty()) return {};
+  std::vector<std::string_view> stored;
+  size_t size_bytes = 0;
+  for (NewChunk& chunk : chunks) {
+    chunk.Pack(options_.codec);
+    stored.push_back(chunk.stored);
+    size_bytes += chunk.stored.size();
+  }
+  const bool carried = MayCarry(size_bytes);
+  PRISM_ASSIGN(const std::vector<Extent> extents, segments_.Write(stored, !carried));
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    chunks[i].row.extent = extents[i];
+    chunks[i].carried = carried;
+  }
+  return {};
+}
 
+ChunkPin ChunkTable::Publish(const NewChunk& chunk) {
   std::shared_lock gate(gate_);
   std::unique_lock lock(mutex_);
-  if (ChunkId id = FindInMemory(hash); id != 0) {  // somebody stored the same meanwhile
+  if (ChunkId id = FindInMemory(chunk.row.hash); id != 0) {  // somebody stored the same meanwhile
     ++pins_[id];
     lock.unlock();
-    segments_.Free({row.extent});
+    segments_.Free({chunk.row.extent});
     return ChunkPin(this, id);
   }
   ChunkId id = next_id_++;
@@ -93,11 +145,19 @@ Result<ChunkPin> ChunkTable::Store(const ContentHash& hash, std::span<const std:
   ByteWriter writer(payload);
   writer.Put(RecordType::kChunk);
   writer.Put(id);
-  row.EncodeTo(payload);
+  chunk.row.EncodeTo(payload);
+  if (chunk.carried) writer.PutBytes(chunk.stored);
   journal_.Append(payload);
-  Register(id, row);
+  Register(id, chunk.row);
   ++pins_[id];
   return ChunkPin(this, id);
+}
+
+// What the next leader writes is small, and nothing else makes it sync a segment: then the journal
+// takes the bytes too, and one sync does.
+bool ChunkTable::MayCarry(size_t stored_bytes) const {
+  return stored_bytes <= kCarriedMax &&
+         journal_.buffered_bytes() + stored_bytes <= kCarriedTogetherMax && !segments_.NeedsSync();
 }
 
 // REQUIRES: mutex_.
@@ -143,67 +203,6 @@ Result<ChunkRow> ChunkTable::RowOf(ChunkId id) {
     }
   }
   return RowOnDisk(id);
-}
-
-Result<ChunkPlace> ChunkTable::PlaceOf(ChunkId id) {
-  if (auto place = places_.Find(id)) return *place;
-  {
-    std::lock_guard lock(mutex_);
-    for (const Generation* generation : {&fresh_, &frozen_}) {
-      auto it = generation->rows.find(id);
-      if (it != generation->rows.end()) return ChunkPlace(it->second);
-    }
-  }
-  PRISM_TRY(LoadPlaces(PlaceCache::FirstOf(id)));
-  if (auto place = places_.Find(id)) return *place;
-  // Its group has gone already, or its row is damaged, which is then said.
-  PRISM_ASSIGN(ChunkRow row, RowOnDisk(id));
-  return ChunkPlace(row);
-}
-
-Status ChunkTable::LoadPlaces(ChunkId first) {
-  PlaceCache::Places places;
-  PRISM_TRY(kv_.ScanFrom(Table::kChunk, IdKey(first), [&](std::string_view key, auto value) {
-    const ChunkId id = IdFromKey(key);
-    if (id - first >= PlaceCache::kGroupChunks) return false;
-    if (auto row = ChunkRow::Decode(value)) places[id - first] = ChunkPlace(*row);
-    return true;
-  }));
-  places_.Insert(first, places);
-  return {};
-}
-
-Status ChunkTable::Read(ChunkId id, uint32_t offset, std::span<std::byte> out) {
-  ChunkCache::Bytes bytes = cache_.Find(id);
-  if (bytes == nullptr) {
-    PRISM_ASSIGN(bytes, ReadWhole(id));
-    cache_.Insert(id, bytes);
-  }
-  size_t available = bytes->size() > offset ? bytes->size() - offset : 0;
-  size_t length = std::min(available, out.size());
-  if (length > 0) std::memcpy(out.data(), bytes->data() + offset, length);
-  if (length < out.size()) std::memset(out.data() + length, 0, out.size() - length);
-  return {};
-}
-
-Result<ChunkCache::Bytes> ChunkTable::ReadWhole(ChunkId id) {
-  PRISM_ASSIGN(ChunkPlace place, PlaceOf(id));
-  // Compressed bytes are needed only here; uncompressed ones are what the cache keeps.
-  thread_local const auto scratch = std::make_unique<std::byte[]>(kBlockSize);
-  const bool compressed = place.codec != Codec::kNone;
-  auto raw = std::make_shared<ChunkBytes>(place.raw_bytes);
-  std::span<std::byte> stored(compressed ? scratch.get() : raw->span().data(),
-                              place.extent.length_bytes);
-  if (!compressed && stored.size() != raw->size()) return Fail(Err::kCorrupt);
-  Status read = segments_.Read(place.extent, stored);
-  if (read && ChecksumOf(ViewOf(stored)) != place.checksum) read = Fail(Err::kCorrupt);
-  if (read && compressed) read = Decompress(place.codec, ViewOf(stored), raw->span());
-  if (!read) {
-    spdlog::error("chunk {} does not verify: {} bytes at unit {} of segment {}", id,
-                  place.extent.length_bytes, place.extent.unit, place.extent.segment);
-    return Fail(read.error());
-  }
-  return ChunkCache::Bytes(std::move(raw));
 }
 
 Result<uint64_t> ChunkTable::ExclusiveBytes(

@@ -1,5 +1,8 @@
 // Chunks: content stored once, found by its hash, counted by its references.
 //
+// A small chunk's record carries its bytes, if that saves whoever waits for it the sync of a
+// segment; the segment is then synced before the next checkpoint's rows refer to it.
+//
 // A new chunk's record enters the journal before the dedup index can show the chunk to anybody, so
 // no record that refers to it can come before it. References change in memory as deltas, which
 // cancel each other, and are added to the rows at the checkpoint; only there a chunk is found to
@@ -44,8 +47,8 @@ class ChunkTable : public ChunkStore, public ChunkReferences, public ChunkPin::O
         cache_(options.cache_bytes) {}
 
   // ChunkStore. REQUIRES: the caller does not hold the gate.
-  Result<ChunkPin> Put(std::span<const std::byte> data) override;
-  Status Read(ChunkId id, uint32_t offset, std::span<std::byte> out) override;
+  Result<std::vector<ChunkPin>> PutAll(Contents contents) override;
+  Status ReadAll(std::span<const ChunkRead> reads) override;
   uint64_t FreeBytes() override { return segments_.FreeBytes(); }
 
   // ChunkReferences. REQUIRES: the gate is held.
@@ -84,12 +87,18 @@ class ChunkTable : public ChunkStore, public ChunkReferences, public ChunkPin::O
   static HashKey KeyOf(const ContentHash& hash);
   Result<ChunkId> FindAndPin(const ContentHash& hash);
   ChunkId FindInMemory(const ContentHash& hash) const;
-  Result<ChunkPin> Store(const ContentHash& hash, std::span<const std::byte> data);
+  bool MayCarry(size_t stored_bytes) const;
+  struct NewChunk;
+  Status Store(std::vector<NewChunk>& chunks);
+  ChunkPin Publish(const NewChunk& chunk);
   Result<ChunkRow> RowOf(ChunkId id);
   Result<ChunkRow> RowOnDisk(ChunkId id);
+  // chunk_table_read.cc
+  struct Fetch;
   Result<ChunkPlace> PlaceOf(ChunkId id);
   Status LoadPlaces(ChunkId first);
-  Result<ChunkCache::Bytes> ReadWhole(ChunkId id);
+  Status FetchAll(std::vector<Fetch>& fetches);
+  Status Finish(const Fetch& fetch);
   void Register(ChunkId id, const ChunkRow& row);
   Status WriteOne(ChunkId id, int64_t delta, KvBatch& batch);
   void UpdatePending();

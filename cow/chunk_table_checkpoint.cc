@@ -29,9 +29,13 @@ Status ChunkTable::Load() {
 Status ChunkTable::ReplayRecord(std::string_view payload) {
   ByteReader reader(payload);
   ChunkId id = reader.Get<ChunkId>();
-  Result<ChunkRow> row = ChunkRow::Decode(reader.GetBytes(reader.remaining()));
+  Result<ChunkRow> row = ChunkRow::DecodeFrom(reader);
   if (!row) return Fail(Err::kCorrupt);
   PRISM_TRY(segments_.MarkUsed(row->extent));
+  if (const std::string_view carried = reader.GetBytes(reader.remaining()); !carried.empty()) {
+    if (carried.size() != row->extent.length_bytes) return Fail(Err::kCorrupt);
+    PRISM_TRY(segments_.WriteAgain(row->extent, carried));
+  }
   std::lock_guard lock(mutex_);
   Register(id, *row);
   next_id_ = std::max<uint64_t>(next_id_, id + 1);

@@ -204,8 +204,8 @@ Status Engine::WriteCheckpoint() {
     for (NodeId id : dead_) writer.Put(id);
     reaped_since_cut_ = false;
   }
-  // Also brings to disk the bytes of every chunk whose row is about to be written.
   PRISM_TRY(journal_.WaitDurable(cut));
+  PRISM_TRY(segments_.SyncAll());  // the bytes of every chunk whose row is about to be written
   std::unique_ptr<KvBatch> batch = kv_->NewBatch();
   NodeStore::Write(frozen, *batch);
   PRISM_TRY(references_.Write(*batch));

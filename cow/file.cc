@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 namespace prism::cow {
 namespace {
@@ -14,6 +16,17 @@ namespace {
 tl::unexpected<Err> Failed(const std::string& path, const char* what, int error_number) {
   spdlog::error("{} {}: {}", what, path, std::strerror(error_number));
   return Fail(error_number == ENOSPC || error_number == EDQUOT ? Err::kNoSpace : Err::kIo);
+}
+
+// What is left when `done` bytes from part `first` on have been dealt with; the part it begins
+// with.
+size_t Advance(std::vector<iovec>& parts, size_t first, size_t done) {
+  while (first < parts.size() && done >= parts[first].iov_len) done -= parts[first++].iov_len;
+  if (done > 0) {
+    parts[first].iov_base = static_cast<char*>(parts[first].iov_base) + done;
+    parts[first].iov_len -= done;
+  }
+  return first;
 }
 
 }  // namespace
@@ -31,24 +44,38 @@ Result<File> File::Open(const std::string& path, int flags) {
 }
 
 Status File::WriteAt(uint64_t offset, std::string_view bytes) {
-  while (!bytes.empty()) {
-    ssize_t written = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return Failed(path_, "write", written < 0 ? errno : EIO);
-    bytes.remove_prefix(static_cast<size_t>(written));
-    offset += static_cast<uint64_t>(written);
+  return WriteAt(offset, {&bytes, 1});
+}
+
+Status File::WriteAt(uint64_t offset, std::span<const std::string_view> parts) {
+  std::vector<iovec> left;
+  for (std::string_view part : parts)
+    if (!part.empty()) left.push_back({const_cast<char*>(part.data()), part.size()});
+  for (size_t first = 0; first < left.size();) {
+    ssize_t length = ::pwritev(descriptor_, &left[first], static_cast<int>(left.size() - first),
+                               static_cast<off_t>(offset));
+    if (length < 0 && errno == EINTR) continue;
+    if (length <= 0) return Failed(path_, "write", length < 0 ? errno : EIO);
+    offset += static_cast<uint64_t>(length);
+    first = Advance(left, first, static_cast<size_t>(length));
   }
   return {};
 }
 
-Status File::ReadAt(uint64_t offset, std::span<std::byte> out) {
-  while (!out.empty()) {
-    ssize_t length = ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
+Status File::ReadAt(uint64_t offset, std::span<std::byte> out) { return ReadAt(offset, {&out, 1}); }
+
+Status File::ReadAt(uint64_t offset, std::span<const std::span<std::byte>> parts) {
+  std::vector<iovec> left;
+  for (std::span<std::byte> part : parts)
+    if (!part.empty()) left.push_back({part.data(), part.size()});
+  for (size_t first = 0; first < left.size();) {
+    ssize_t length = ::preadv(descriptor_, &left[first], static_cast<int>(left.size() - first),
+                              static_cast<off_t>(offset));
     if (length < 0 && errno == EINTR) continue;
     if (length < 0) return Failed(path_, "read", errno);
     if (length == 0) return Fail(Err::kCorrupt);
-    out = out.subspan(static_cast<size_t>(length));
     offset += static_cast<uint64_t>(length);
+    first = Advance(left, first, static_cast<size_t>(length));
   }
   return {};
 }
@@ -56,6 +83,11 @@ Status File::ReadAt(uint64_t offset, std::span<std::byte> out) {
 Status File::SyncData() {
   if (::fdatasync(descriptor_) != 0) return Failed(path_, "fdatasync", errno);
   return {};
+}
+
+void File::StartWriteBack(uint64_t offset, uint64_t size_bytes) {
+  (void)::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size_bytes),
+                          SYNC_FILE_RANGE_WRITE);
 }
 
 Result<uint64_t> File::Size() const {

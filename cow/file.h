@@ -27,9 +27,14 @@ class File {
   static Result<File> Open(const std::string& path, int flags);  // open(2), mode 0600, O_CLOEXEC
 
   Status WriteAt(uint64_t offset, std::string_view bytes);
+  // Several pieces, one after another.
+  Status WriteAt(uint64_t offset, std::span<const std::string_view> parts);
   // Exactly out.size() bytes; a file that ends before is kCorrupt.
   Status ReadAt(uint64_t offset, std::span<std::byte> out);
+  // The same into several places, one after another.
+  Status ReadAt(uint64_t offset, std::span<const std::span<std::byte>> parts);
   Status SyncData();
+  void StartWriteBack(uint64_t offset, uint64_t size_bytes);  // a hint
   Result<uint64_t> Size() const;
   bool is_open() const { return descriptor_ >= 0; }
   int descriptor() const { return descriptor_; }

@@ -23,11 +23,11 @@ struct ChunkPlace {
   Extent extent;
   uint32_t raw_bytes = 0;  // 0: unknown
   Codec codec = Codec::kNone;
-  uint64_t checksum = 0;
+  UnitChecksums checksums{};
 
   ChunkPlace() = default;
   explicit ChunkPlace(const ChunkRow& row)
-      : extent(row.extent), raw_bytes(row.raw_bytes), codec(row.codec), checksum(row.checksum) {}
+      : extent(row.extent), raw_bytes(row.raw_bytes), codec(row.codec), checksums(row.checksums) {}
 };
 
 class PlaceCache {
@@ -53,7 +53,7 @@ class PlaceCache {
   }
 
  private:
-  static constexpr size_t kGroups = 4096;  // some 5 MiB, for 8 GiB of whole blocks
+  static constexpr size_t kGroups = 4096;  // some 12 MiB, for 8 GiB of whole blocks
   static constexpr size_t kMutexes = 16;
   struct Group {
     ChunkId first = 0;

@@ -6,13 +6,17 @@
 namespace prism::cow {
 
 enum class RecordType : uint8_t {
-  kChunk = 1,    // a chunk was stored (cow/chunk_table.cc)
+  kChunk = 1,    // a chunk was stored, perhaps with its bytes (cow/chunk_table.cc)
   kChange = 16,  // items of one volume changed (clone/records.h, as all below)
   kCreate = 17,
   kClone = 18,
   kDestroy = 19,
   kRename = 20,
   kPublish = 21,
+  kSnapshot = 22,
+  kRollback = 23,
+  kKeep = 24,
+  kRequest = 25,
 };
 
 }  // namespace prism::cow

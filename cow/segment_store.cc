@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -22,6 +23,20 @@ namespace {
 constexpr uint64_t kReserveBytes = uint64_t{256} << 20;
 constexpr int64_t kFreeCheckInterval_ms = 200;
 constexpr uint32_t kUnitsPerBlock = 4096 / SegmentStore::kUnitBytes;  // of the file system
+
+constexpr size_t kRunMax = 64;  // reads or writes with one system call
+constexpr uint64_t kGapMax = 4096;
+constexpr uint64_t kWriteBackFrom = 256u << 10;
+
+uint64_t OffsetOf(const SegmentRead& read) {
+  return uint64_t{read.extent.unit} * SegmentStore::kUnitBytes + read.offset;
+}
+
+bool IsNext(const SegmentRead& before, const SegmentRead& after) {
+  const uint64_t end = OffsetOf(before) + before.out.size();
+  return before.extent.segment == after.extent.segment && OffsetOf(after) >= end &&
+         OffsetOf(after) - end <= kGapMax;
+}
 
 int64_t NowMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -71,38 +86,81 @@ void SegmentStore::RemoveUnused() {
   if (error) spdlog::error("segment directory {}: {}", directory_, error.message());
 }
 
-Result<Extent> SegmentStore::Write(std::string_view bytes) {
-  PRISM_CHECK(!bytes.empty() && bytes.size() <= kSegmentBytes);
-  if (FreeBytes() < bytes.size()) return Fail(Err::kNoSpace);
-  std::shared_ptr<File> file;
-  Extent extent;
+Result<std::vector<Extent>> SegmentStore::Write(std::span<const std::string_view> contents,
+                                                bool soon) {
+  uint64_t size_bytes = 0;
+  for (std::string_view bytes : contents) {
+    PRISM_CHECK(!bytes.empty() && bytes.size() <= kSegmentBytes);
+    size_bytes += uint64_t{UnitsOf(static_cast<uint32_t>(bytes.size()))} * kUnitBytes;
+  }
+  if (FreeBytes() < size_bytes) return Fail(Err::kNoSpace);
+  std::vector<Extent> extents;
   {
     std::lock_guard lock(mutex_);
-    PRISM_ASSIGN(extent, Allocate(static_cast<uint32_t>(bytes.size())));
-    Result<std::shared_ptr<File>> opened = FileOf(extent.segment);
-    if (opened) file = *opened;
+    for (std::string_view bytes : contents)
+      extents.push_back(Allocate(static_cast<uint32_t>(bytes.size())));
   }
-  Status written =
-      file ? file->WriteAt(uint64_t{extent.unit} * kUnitBytes, bytes) : Status(Fail(Err::kIo));
-  if (!written) {
-    Free({extent});
+  if (Status written = WriteExtents(contents, extents); !written) {
+    Free(std::move(extents));
     return Fail(written.error());
   }
   // A fast disk takes more between two looks at its free space than is kept back.
-  free_bytes_ -= int64_t{UnitsOf(extent.length_bytes)} * kUnitBytes;
+  free_bytes_ -= static_cast<int64_t>(size_bytes);
   std::lock_guard lock(mutex_);
-  unsynced_.insert(extent.segment);
-  return extent;
+  for (const Extent& extent : extents) (soon ? unsynced_ : unsynced_later_).insert(extent.segment);
+  return extents;
+}
+
+Status SegmentStore::WriteExtents(std::span<const std::string_view> contents,
+                                  std::span<const Extent> extents) {
+  static constexpr std::array<char, kUnitBytes> kPadding{};  // of a unit that is not full
+  for (size_t first = 0; first < extents.size();) {
+    std::shared_ptr<File> file;
+    {
+      std::lock_guard lock(mutex_);
+      PRISM_ASSIGN(file, FileOf(extents[first].segment));
+    }
+    std::vector<std::string_view> parts;
+    uint32_t next = extents[first].unit;
+    size_t end = first;
+    for (; end < extents.size() && end - first < kRunMax; ++end) {
+      if (extents[end].segment != extents[first].segment || extents[end].unit != next) break;
+      if (const size_t filled = end == first ? 0 : contents[end - 1].size() % kUnitBytes;
+          filled > 0)
+        parts.emplace_back(kPadding.data(), kUnitBytes - filled);
+      parts.push_back(contents[end]);
+      next += UnitsOf(extents[end].length_bytes);
+    }
+    const uint64_t offset = uint64_t{extents[first].unit} * kUnitBytes;
+    PRISM_TRY(file->WriteAt(offset, parts));
+    // Much will be synced soon: the disk may begin, so that whoever waits then waits less.
+    const uint64_t size_bytes = uint64_t{next - extents[first].unit} * kUnitBytes;
+    if (size_bytes >= kWriteBackFrom) file->StartWriteBack(offset, size_bytes);
+    first = end;
+  }
+  return {};
+}
+
+Status SegmentStore::WriteAgain(const Extent& extent, std::string_view bytes) {
+  PRISM_CHECK(bytes.size() == extent.length_bytes);
+  std::lock_guard lock(mutex_);
+  PRISM_ASSIGN(std::shared_ptr<File> file, FileOf(extent.segment));
+  PRISM_TRY(file->WriteAt(uint64_t{extent.unit} * kUnitBytes, bytes));
+  unsynced_later_.insert(extent.segment);
+  directory_unsynced_ = true;  // the file may have been made just now
+  return {};
 }
 
 // REQUIRES: mutex_.
-Result<Extent> SegmentStore::Allocate(uint32_t length_bytes) {
+Extent SegmentStore::Allocate(uint32_t length_bytes) {
   uint32_t units = UnitsOf(length_bytes);
   uint32_t unit = 0;
-  for (;;) {
-    if (active_ != 0 && AllocateFrom(segments_[active_], cursor_, units, unit)) break;
-    active_ = NextActive();
-    cursor_ = 0;
+  bool found = active_ != 0 && AllocateFrom(segments_[active_], cursor_, units, unit);
+  // What is free in the emptiest may be in pieces too small: then no other is searched.
+  if (!found && UseEmptiest()) found = AllocateFrom(segments_[active_], 0, units, unit);
+  if (!found) {
+    UseNew();
+    PRISM_CHECK(AllocateFrom(segments_[active_], 0, units, unit));
   }
   cursor_ = unit + units;
   used_units_ += units;
@@ -130,9 +188,9 @@ bool SegmentStore::AllocateFrom(Segment& segment, uint32_t from, uint32_t units,
   return false;
 }
 
-// The emptiest other segment if at least a quarter of it is free, else a new one: filling holes in
-// nearly full segments would scatter what is written together.
-uint32_t SegmentStore::NextActive() {
+// False: at least three quarters of every other segment are used. Filling holes in nearly full
+// segments would scatter what is written together.
+bool SegmentStore::UseEmptiest() {
   uint32_t best = 0;
   uint32_t least_used = kUnits / 4 * 3;
   for (const auto& [number, segment] : segments_) {
@@ -140,10 +198,13 @@ uint32_t SegmentStore::NextActive() {
     best = number;
     least_used = segment.used;
   }
-  if (best != 0) return best;
-  segments_[++last_segment_];
+  if (best != 0) active_ = best;
+  return best != 0;
+}
+
+void SegmentStore::UseNew() {
+  active_ = ++last_segment_;
   directory_unsynced_ = true;
-  return last_segment_;
 }
 
 // REQUIRES: mutex_.
@@ -164,14 +225,35 @@ Result<std::shared_ptr<File>> SegmentStore::FileOf(uint32_t segment) {
   return shared;
 }
 
-Status SegmentStore::Read(const Extent& extent, std::span<std::byte> out) {
-  PRISM_CHECK(out.size() == extent.length_bytes);
+Status SegmentStore::Read(std::span<SegmentRead> reads) {
+  std::sort(reads.begin(), reads.end(), [](const SegmentRead& a, const SegmentRead& b) {
+    return std::pair(a.extent.segment, OffsetOf(a)) < std::pair(b.extent.segment, OffsetOf(b));
+  });
+  for (size_t first = 0; first < reads.size();) {
+    size_t end = first + 1;
+    while (end < reads.size() && end - first < kRunMax && IsNext(reads[end - 1], reads[end])) ++end;
+    PRISM_TRY(ReadRun(reads.subspan(first, end - first)));
+    first = end;
+  }
+  return {};
+}
+
+Status SegmentStore::ReadRun(std::span<const SegmentRead> run) {
   std::shared_ptr<File> file;
   {
     std::lock_guard lock(mutex_);
-    PRISM_ASSIGN(file, FileOf(extent.segment));
+    PRISM_ASSIGN(file, FileOf(run.front().extent.segment));
   }
-  return file->ReadAt(uint64_t{extent.unit} * kUnitBytes, out);
+  std::array<std::byte, kGapMax> gap;  // what lies between two extents, wanted by nobody
+  std::vector<std::span<std::byte>> parts;
+  uint64_t at = OffsetOf(run.front());
+  for (const SegmentRead& read : run) {
+    PRISM_CHECK(read.offset + read.out.size() <= read.extent.length_bytes);
+    if (OffsetOf(read) > at) parts.push_back(std::span(gap).first(OffsetOf(read) - at));
+    parts.push_back(read.out);
+    at = OffsetOf(read) + read.out.size();
+  }
+  return file->ReadAt(OffsetOf(run.front()), parts);
 }
 
 void SegmentStore::Free(std::vector<Extent> extents) {
@@ -232,6 +314,7 @@ void SegmentStore::Punch(uint32_t number, uint32_t first, uint32_t end) {
 void SegmentStore::RemoveSegment(uint32_t number) {
   segments_.erase(number);
   unsynced_.erase(number);
+  unsynced_later_.erase(number);
   if (active_ == number) active_ = 0;
   auto it = open_.find(number);
   if (it != open_.end()) {
@@ -245,20 +328,45 @@ void SegmentStore::RemoveSegment(uint32_t number) {
 
 Status SegmentStore::Sync() {
   std::lock_guard one_at_a_time(sync_mutex_);
-  std::vector<std::shared_ptr<File>> files;
+  if (sync_failed_) return Fail(Err::kIo);
+  std::set<uint32_t> segments;
   bool directory = false;
   {
     std::lock_guard lock(mutex_);
-    for (uint32_t segment : unsynced_) {
-      PRISM_ASSIGN(std::shared_ptr<File> file, FileOf(segment));
-      files.push_back(std::move(file));
-    }
-    unsynced_.clear();
+    segments.swap(unsynced_);
+    for (uint32_t segment : segments) unsynced_later_.erase(segment);
     std::swap(directory, directory_unsynced_);
   }
-  for (const auto& file : files) PRISM_TRY(file->SyncData());
+  Status synced = SyncFiles(segments, directory);
+  sync_failed_ = !synced;
+  return synced;
+}
+
+Status SegmentStore::SyncFiles(const std::set<uint32_t>& segments, bool directory) {
+  for (uint32_t segment : segments) {
+    std::shared_ptr<File> file;
+    {
+      std::lock_guard lock(mutex_);
+      if (!segments_.contains(segment)) continue;  // removed meanwhile
+      PRISM_ASSIGN(file, FileOf(segment));
+    }
+    PRISM_TRY(file->SyncData());
+  }
   if (directory) PRISM_TRY(SyncDirectory(directory_));
   return {};
+}
+
+Status SegmentStore::SyncAll() {
+  {
+    std::lock_guard lock(mutex_);
+    unsynced_.merge(unsynced_later_);
+  }
+  return Sync();
+}
+
+bool SegmentStore::NeedsSync() const {
+  std::lock_guard lock(mutex_);
+  return !unsynced_.empty() || directory_unsynced_;
 }
 
 uint64_t SegmentStore::FreeBytes() {

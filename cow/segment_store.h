@@ -29,6 +29,13 @@ struct Extent {          // of a segment
   uint32_t length_bytes = 0;
 };
 
+// A part of what is at an extent: out.size() bytes from `offset` on.
+struct SegmentRead {
+  Extent extent;
+  uint32_t offset = 0;
+  std::span<std::byte> out;
+};
+
 // THREADS: all methods from any thread.
 class SegmentStore {
  public:
@@ -43,14 +50,20 @@ class SegmentStore {
   // At start, when all that is in use is marked: removes the files of segments without any.
   void RemoveUnused();
 
-  // Allocates and writes; on disk after the next Sync. kNoSpace: the file system is full (what
-  // FreeBytes() keeps back is for the journal and the checkpoint).
-  Result<Extent> Write(std::string_view bytes);
-  Status Read(const Extent& extent, std::span<std::byte> out);  // extent.length_bytes
+  // Allocates and writes, side by side where there is room; on disk after the next Sync if `soon`,
+  // else after the next SyncAll. kNoSpace: the file system is full (what FreeBytes() keeps back is
+  // for the journal and the checkpoint).
+  Result<std::vector<Extent>> Write(std::span<const std::string_view> contents, bool soon);
+  // At start: what a crash may have taken away. On disk after the next SyncAll.
+  Status WriteAgain(const Extent& extent, std::string_view bytes);
+  // Neighbours are read together. Sorts `reads`.
+  Status Read(std::span<SegmentRead> reads);
   // The space can be used again at once: call only when no durable state refers to it.
   // Whole blocks among it go back to the file system.
   void Free(std::vector<Extent> extents);
-  Status Sync();
+  Status Sync();  // kIo for ever after one has failed: what it should have written may be lost
+  Status SyncAll();
+  bool NeedsSync() const;  // Sync has something to do
 
   uint64_t used_bytes() const { return used_units_.load() * kUnitBytes; }
   // Of the file system, less what is kept back.
@@ -78,23 +91,29 @@ class SegmentStore {
   void FreeRun(uint32_t number, uint32_t first, uint32_t end);
   void Punch(uint32_t number, uint32_t first, uint32_t end);
   void RemoveSegment(uint32_t number);
-  Result<Extent> Allocate(uint32_t length_bytes);
+  Extent Allocate(uint32_t length_bytes);
   bool AllocateFrom(Segment& segment, uint32_t from, uint32_t units, uint32_t& found);
-  uint32_t NextActive();
+  bool UseEmptiest();
+  void UseNew();
   Result<std::shared_ptr<File>> FileOf(uint32_t segment);
+  Status SyncFiles(const std::set<uint32_t>& segments, bool directory);
+  Status WriteExtents(std::span<const std::string_view> contents, std::span<const Extent> extents);
+  Status ReadRun(std::span<const SegmentRead> run);
   std::string PathOf(uint32_t segment) const;
 
   const std::string directory_;
-  std::mutex mutex_;  // guards all below but the atomics
+  mutable std::mutex mutex_;  // guards all below but the atomics
   std::map<uint32_t, Segment> segments_;
   uint32_t active_ = 0;        // the segment being filled, 0: none
   uint32_t cursor_ = 0;        // its next unit to try
   uint32_t last_segment_ = 0;  // highest number ever used in this run
   std::set<uint32_t> unsynced_;
+  std::set<uint32_t> unsynced_later_;  // of them, SyncAll takes care
   bool directory_unsynced_ = false;
   std::unordered_map<uint32_t, OpenFile> open_;
   std::list<uint32_t> open_order_;  // least recently used first
   std::mutex sync_mutex_;           // one Sync at a time: a second must wait for the first's files
+  bool sync_failed_ = false;        // guarded by sync_mutex_
   std::atomic<uint64_t> used_units_{0};
   std::atomic<int64_t> free_bytes_{0};  // as last looked up, without what was written since
   std::atomic<int64_t> free_checked_ms_{0};

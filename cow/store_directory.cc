@@ -27,6 +27,11 @@ Outcome<void> CheckMarker(int descriptor, const std::string& directory) {
                    "the store in {} has format {}; this server knows formats up to {}: "
                    "use the newer prismd that wrote it",
                    directory, format, kStoreFormat);
+  if (format < kStoreFormat)
+    return Explain(Err::kNotSupported,
+                   "the store in {} has format {}; this server reads format {} alone: "
+                   "export its volumes with the older prismd that wrote it, and import them",
+                   directory, format, kStoreFormat);
   return {};
 }
 

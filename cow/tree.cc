@@ -78,13 +78,18 @@ Result<bool> Forest::FirstKey(NodeId root, Key first, Key last, Key& found) {
   return any;
 }
 
-Result<Forest::Exclusive> Forest::CountExclusive(NodeId root) {
+// A node is exclusive when all its references come from exclusive nodes, or are these roots.
+Result<Forest::Exclusive> Forest::CountExclusive(std::span<const NodeId> roots) {
   Exclusive result;
-  std::vector<NodeId> stack{root};
+  std::unordered_map<NodeId, uint32_t> missing;  // of shared nodes: references not yet met
+  std::vector<NodeId> stack(roots.begin(), roots.end());
   while (!stack.empty()) {
     NodeId id = stack.back();
     stack.pop_back();
-    if (references_.Get(id) > 1) continue;
+    auto seen = missing.find(id);
+    if (seen == missing.end()) seen = missing.emplace(id, references_.Get(id)).first;
+    if (--seen->second > 0) continue;
+    missing.erase(seen);
     PRISM_ASSIGN(NodePtr node, nodes_.Load(id));
     ++result.nodes;
     result.node_bytes += node->EncodedBytes();

@@ -7,6 +7,7 @@
 // not grow with the number or depth of clones.
 #pragma once
 
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -42,6 +43,12 @@ class Forest {
   Result<bool> Get(NodeId root, Key key, std::string& value);
   Status Scan(NodeId root, Key first, Key last, FunctionRef<bool(Key, std::string_view)> visitor);
 
+  // Visits, in order, the items that are not the same in both trees (null: not in that one), until
+  // the visitor returns false. Nodes that both share are not looked into. Returns how many were.
+  // REQUIRES: neither tree changes meanwhile.
+  using DiffVisitor = FunctionRef<bool(Key, const std::string_view* a, const std::string_view* b)>;
+  Result<uint64_t> DiffTrees(NodeId root_a, NodeId root_b, DiffVisitor visitor);
+
   // Loads what a change of `key` (of the range) needs into `pins`, so that the change itself cannot
   // fail. REQUIRES: the volume's lock, exclusive.
   Status Prefault(NodeId root, Key key, std::vector<NodePtr>& pins);
@@ -63,8 +70,8 @@ class Forest {
     uint64_t node_bytes = 0;
     std::unordered_map<ChunkId, int64_t> chunks;  // references from exclusive leaves
   };
-  // What only this tree reaches. Cost: the exclusive nodes. REQUIRES: the volume's lock.
-  Result<Exclusive> CountExclusive(NodeId root);
+  // What only these trees reach, together. Cost: those nodes. REQUIRES: the volumes' locks.
+  Result<Exclusive> CountExclusive(std::span<const NodeId> roots);
 
  private:
   struct Split {

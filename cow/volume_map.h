@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "cow/key.h"
 #include "fs/base/error.h"
@@ -98,17 +99,33 @@ class ChunkPin {
   ChunkId id_ = 0;
 };
 
+// Bytes wanted of one chunk, from `offset` on; those beyond its end read as zeros.
+struct ChunkRead {
+  ChunkId id = 0;
+  uint32_t offset = 0;
+  std::span<std::byte> out;
+};
+
 // Content, stored once: SHA-256 over the whole store.
 class ChunkStore {
  public:
   virtual ~ChunkStore() = default;
-  // 1..kBlockSize bytes that nobody else can change. Hashes, finds or stores (compressed if that
-  // saves space). The bytes are on disk when a journal record that refers to the chunk is durable.
-  // kNoSpace when the medium is full.
-  virtual Result<ChunkPin> Put(std::span<const std::byte> data) = 0;
-  // Fills `out` from the chunk's bytes at `offset`; bytes beyond its end read as zeros. kCorrupt:
-  // they did not verify (logged with the chunk's id; the caller logs volume and inode).
-  virtual Status Read(ChunkId id, uint32_t offset, std::span<std::byte> out) = 0;
+  // Of each 1..kBlockSize bytes that nobody else can change. Hashes, finds or stores (compressed if
+  // that saves space); what is stored together lies together. The bytes are on disk when a journal
+  // record that refers to the chunk is durable. kNoSpace when the medium is full.
+  using Contents = std::span<const std::span<const std::byte>>;
+  virtual Result<std::vector<ChunkPin>> PutAll(Contents contents) = 0;
+  Result<ChunkPin> Put(std::span<const std::byte> data) {
+    PRISM_ASSIGN(std::vector<ChunkPin> pins, PutAll({&data, 1}));
+    return std::move(pins.front());
+  }
+  // Together, so that what lies together on the medium is read in one go. kCorrupt: some did not
+  // verify (logged with the chunk's id; the caller logs volume and inode).
+  virtual Status ReadAll(std::span<const ChunkRead> reads) = 0;
+  Status Read(ChunkId id, uint32_t offset, std::span<std::byte> out) {
+    const ChunkRead one{id, offset, out};
+    return ReadAll({&one, 1});
+  }
   virtual uint64_t FreeBytes() = 0;  // what the medium can still take
 };
 

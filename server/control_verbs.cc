@@ -7,6 +7,9 @@
 #include <chrono>
 #include <span>
 
+#include "server/control_snapshots.h"
+#include "server/control_vms.h"
+
 namespace prism::server {
 
 using nlohmann::json;
@@ -15,17 +18,6 @@ namespace {
 
 std::string Dump(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-json Describe(const fs::VolumeInfo& volume) {
-  return {{"id", volume.id},
-          {"name", volume.name},
-          {"parent", volume.parent},
-          {"importing", volume.importing},
-          {"created_sec", volume.created_sec},
-          {"inodes", volume.inodes},
-          {"logical_bytes", volume.logical_bytes},
-          {"attached", volume.attached}};
 }
 
 // How NFS clients find the volume; null: they cannot.
@@ -40,29 +32,15 @@ json DescribeNfs(const ControlContext& context, const std::string& name) {
           {"access", access ? *access : access.error().message}};
 }
 
-std::string Text(const json& request, const char* field) {
-  return request.at(field).get<std::string>();
-}
-
-bool Flag(const json& request, const char* field) {
-  return request.contains(field) && request.at(field).get<bool>();
-}
-
 }  // namespace
 
 // The handlers. A request has been checked against its verb's fields before it comes here.
 struct ControlVerbs {
   using Handler = Outcome<json> (*)(ControlSession&, const json&);
 
-  enum class Type { kText, kTexts, kFlag };
-  struct Field {
-    const char* name = nullptr;
-    Type type = Type::kText;
-    bool required = true;
-  };
   struct Verb {
     std::string_view name;
-    std::array<Field, 2> fields;
+    Fields fields;
     Handler handler;
   };
 
@@ -90,26 +68,11 @@ struct ControlVerbs {
     return Describe(volume);
   }
 
-  static Outcome<json> Clone(ControlSession& session, const json& request) {
-    PRISM_ASSIGN(
-        std::vector<fs::VolumeInfo> clones,
-        session.context_.host.Clone(Text(request, "source"),
-                                    request.at("targets").get<std::vector<std::string>>()));
-    json result = json::array();
-    for (const fs::VolumeInfo& clone : clones) result.push_back(Describe(clone));
-    return result;
-  }
-
-  static Outcome<json> List(ControlSession& session, const json&) {
-    json result = json::array();
-    for (const fs::VolumeInfo& volume : session.context_.host.List())
-      result.push_back(Describe(volume));
-    return result;
-  }
-
   static Outcome<json> Show(ControlSession& session, const json& request) {
     PRISM_ASSIGN(fs::VolumeInfo volume, session.context_.host.Show(Text(request, "name")));
     json result = Describe(volume);
+    const auto vms = VmsByVolume(session.context_);
+    if (auto found = vms.find(volume.name); found != vms.end()) result["vms"] = found->second;
     if (auto nfs = DescribeNfs(session.context_, volume.name); !nfs.is_null()) result["nfs"] = nfs;
     if (Flag(request, "exclusive")) {
       PRISM_ASSIGN(fs::ExclusiveUsage usage, session.context_.host.Exclusive(volume.name));
@@ -126,12 +89,6 @@ struct ControlVerbs {
     if (request.contains("rules")) PRISM_TRY(exports->SetRules(name, Text(request, "rules")));
     PRISM_ASSIGN(std::string rules, exports->RulesOf(name));
     return json{{"name", name}, {"access", rules}};
-  }
-
-  static Outcome<json> Destroy(ControlSession& session, const json& request) {
-    const auto names = request.at("names").get<std::vector<std::string>>();
-    PRISM_TRY(session.context_.host.Destroy(names));
-    return json{{"destroyed", names.size()}};
   }
 
   static Outcome<json> Rename(ControlSession& session, const json& request) {
@@ -155,11 +112,6 @@ struct ControlVerbs {
                 {"pending_nodes", stats.pending_nodes}};
   }
 
-  static Outcome<json> Lanes(ControlSession& session, const json&) {
-    return session.context_.describe_lanes ? session.context_.describe_lanes() : json::array();
-  }
-
-  static Outcome<void> Check(const Verb& verb, const json& request);
   static std::span<const Verb> All();
 };
 
@@ -167,47 +119,14 @@ std::span<const ControlVerbs::Verb> ControlVerbs::All() {
   static constexpr Field kName{"name"};
   static constexpr std::array kVerbs = {
       Verb{"ping", {}, Ping},
-      Verb{"create", {kName, {"importing", Type::kFlag, false}}, Create},
-      Verb{"publish", {kName}, Publish},
-      Verb{"clone", {{{"source"}, {"targets", Type::kTexts}}}, Clone},
-      Verb{"list", {}, List},
-      Verb{"show", {kName, {"exclusive", Type::kFlag, false}}, Show},
-      Verb{"access", {kName, {"rules", Type::kText, false}}, Access},
-      Verb{"destroy", {{{"names", Type::kTexts}}}, Destroy},
+      Verb{"create", {{kName, {"importing", FieldType::kFlag, false}}}, Create},
+      Verb{"publish", {{kName}}, Publish},
+      Verb{"show", {{kName, {"exclusive", FieldType::kFlag, false}}}, Show},
+      Verb{"access", {{kName, {"rules", FieldType::kText, false}}}, Access},
       Verb{"rename", {{{"from"}, {"to"}}}, Rename},
       Verb{"stat", {}, Stat},
-      Verb{"lanes", {}, Lanes},
   };
   return kVerbs;
-}
-
-Outcome<void> ControlVerbs::Check(const Verb& verb, const json& request) {
-  auto is_text = [](const json& value) {
-    return value.is_string() && value.get_ref<const std::string&>().size() <= kControlStringMax;
-  };
-  size_t known = 1;  // "verb"
-  for (const Field& field : verb.fields) {
-    if (!field.name) continue;
-    const auto found = request.find(field.name);
-    if (found == request.end()) {
-      if (!field.required) continue;
-      return Explain(Err::kInvalid, "{} needs \"{}\"", verb.name, field.name);
-    }
-    ++known;
-    if (field.type == Type::kText && !is_text(*found))
-      return Explain(Err::kInvalid, "\"{}\" must be a string of at most {} bytes", field.name,
-                     kControlStringMax);
-    if (field.type == Type::kFlag && !found->is_boolean())
-      return Explain(Err::kInvalid, "\"{}\" must be true or false", field.name);
-    if (field.type == Type::kTexts &&
-        (!found->is_array() || found->empty() || found->size() > kControlNamesMax ||
-         !std::all_of(found->begin(), found->end(), is_text)))
-      return Explain(Err::kInvalid, "\"{}\" must be an array of 1 to {} strings", field.name,
-                     kControlNamesMax);
-  }
-  if (request.size() != known)
-    return Explain(Err::kInvalid, "{} was given a field that it does not know", verb.name);
-  return {};
 }
 
 ControlSession::~ControlSession() {
@@ -234,8 +153,15 @@ Outcome<json> ControlSession::Dispatch(std::string_view line) {
   const std::string& name = verb->get_ref<const std::string&>();
   for (const ControlVerbs::Verb& row : ControlVerbs::All()) {
     if (row.name != name) continue;
-    PRISM_TRY(ControlVerbs::Check(row, request));
+    PRISM_TRY(CheckFields(row.name, row.fields, request));
     return row.handler(*this, request);
+  }
+  for (std::span<const ContextVerb> rows : {SnapshotVerbs(), VmVerbs()}) {
+    for (const ContextVerb& row : rows) {
+      if (row.name != name) continue;
+      PRISM_TRY(CheckFields(row.name, row.fields, request));
+      return row.handler(context_, request);
+    }
   }
   return Explain(Err::kNotSupported, "this server does not know the verb \"{:.64}\"", name);
 }

@@ -12,6 +12,7 @@
 #include "fs/base/failure.h"
 #include "fs/core/host.h"
 #include "server/nfs3/exports.h"
+#include "server/vm_ports.h"
 
 namespace prism::server {
 
@@ -23,9 +24,10 @@ inline constexpr size_t kControlNamesMax = 10000;           // names in one requ
 struct ControlContext {
   fs::Host& host;
   std::string vrpc_path;                           // told to clients that want to attach
-  std::function<nlohmann::json()> describe_lanes;  // the attached clients, an array
+  std::function<nlohmann::json()> describe_lanes;  // an array
   nfs3::Exports* exports = nullptr;                // null: this server keeps no access rules
   std::function<std::optional<rpc::PeerAddress>()> nfs_address;  // of the NFS server, if it runs
+  VmPorts* vms = nullptr;  // null: this server attaches no machines
 };
 
 // One client. Its imports that were not published are destroyed with it, so that an import that

@@ -10,10 +10,14 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 
 #include "fs/base/freed_memory.h"
 #include "server/control_server.h"
+#include "server/fd_store.h"
+#include "server/lane_report.h"
+#include "server/vm_ports.h"
 #include "vrpc/server.h"
 #include "vrpc/sockets.h"
 
@@ -37,56 +41,57 @@ void RaiseDescriptorLimit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-nlohmann::json Describe(const std::vector<vrpc::LaneInfo>& lanes) {
-  nlohmann::json result = nlohmann::json::array();
-  for (const vrpc::LaneInfo& lane : lanes)
-    result.push_back({{"id", lane.id},
-                      {"port", lane.port},
-                      {"lane", lane.lane},
-                      {"attached", lane.attached},
-                      {"sessions", lane.sessions},
-                      {"drops", lane.drops},
-                      {"drop_reason", lane.drop_reason},
-                      {"volume", lane.volume},
-                      {"importing", lane.importing},
-                      {"pid", lane.pid},
-                      {"uid", lane.uid},
-                      {"connected_sec", lane.connected_sec},
-                      {"waiting", lane.waiting},
-                      {"calls", lane.calls},
-                      {"errors", lane.errors},
-                      {"read_bytes", lane.read_bytes},
-                      {"written_bytes", lane.written_bytes}});
-  return result;
+std::string VmDirectoryOf(const Options& options) {
+  // The paths are for other programs, in other directories.
+  std::error_code error;
+  const std::filesystem::path path =
+      options.vm_directory.empty()
+          ? std::filesystem::path(options.control_path).parent_path() / "vms"
+          : std::filesystem::path(options.vm_directory);
+  return std::filesystem::absolute(path, error).lexically_normal();
+}
+
+Outcome<std::unique_ptr<vrpc::Server>> StartLanes(const Options& options, fs::Host& host) {
+  vrpc::ServerOptions lane_options;
+  lane_options.workers = options.workers;
+  lane_options.durability_epoch = host.WriteVerifier();
+  return vrpc::Server::Start(lane_options);
+}
+
+// For the clients of this host: any volume.
+Outcome<void> AddHostPort(vrpc::Server& lanes, const std::string& path, fs::Host& host) {
+  return lanes.AddPort({.name = kHostPort,
+                        .path = path,
+                        .uid = geteuid(),
+                        .opener = [&host](const vrpc::OpenRequest& request)
+                            -> Outcome<std::shared_ptr<fs::FileSystem>> {
+                          if (!request.resume)
+                            return host.Attach(request.volume, request.importing);
+                          PRISM_ASSIGN(const fs::VolumeInfo volume, host.Show(request.volume));
+                          return host.Resume(volume.id);
+                        }});
 }
 
 Outcome<void> Serve(const Options& options, const sigset_t& signals) {
   const std::string lane_path = vrpc::LanePathFor(options.control_path);
   PRISM_ASSIGN(std::unique_ptr<fs::Host> host, fs::Host::Open(options.host));
 
+  PRISM_ASSIGN(std::unique_ptr<vrpc::Server> lanes, StartLanes(options, *host));
+  const std::unique_ptr<FdStore> fd_store = OpenFdStore(options.control_path);
+  VmPorts vms(*host, *lanes, *fd_store, VmDirectoryOf(options));
   nfs3::Exports exports(*host);
   std::unique_ptr<NfsService> nfs;
-  std::unique_ptr<vrpc::Server> lanes;  // nobody is served before it is there
   ControlServer control(
       {.host = *host,
        .vrpc_path = lane_path,
-       .describe_lanes =
-           [&lanes] { return lanes ? Describe(lanes->Lanes()) : nlohmann::json::array(); },
+       .describe_lanes = [&lanes] { return DescribeLanes(lanes->Lanes()); },
        .exports = &exports,
-       .nfs_address = [&nfs] { return nfs ? std::optional(nfs->address()) : std::nullopt; }});
+       .nfs_address = [&nfs] { return nfs ? std::optional(nfs->address()) : std::nullopt; },
+       .vms = &vms});
+  // Also tells whether another server is there, before anything of it is touched.
   PRISM_TRY(control.Bind(options.control_path));
-  vrpc::ServerOptions lane_options;
-  lane_options.workers = options.workers;
-  lane_options.durability_epoch = host->WriteVerifier();
-  PRISM_ASSIGN(lanes, vrpc::Server::Start(lane_options));
-  PRISM_TRY(lanes->AddPort({.name = "general",
-                            .path = lane_path,
-                            .uid = geteuid(),
-                            .opener = [&host](const vrpc::OpenRequest& request) {
-                              return request.resume
-                                         ? host->Resume(request.volume)
-                                         : host->Attach(request.volume, request.importing);
-                            }}));
+  PRISM_TRY(AddHostPort(*lanes, lane_path, *host));
+  PRISM_TRY(vms.Restore());
   if (!options.nfs.listen.empty()) {
     PRISM_ASSIGN(nfs, NfsService::Start(*host, exports, options.nfs));
   }
@@ -105,7 +110,6 @@ Outcome<void> Serve(const Options& options, const sigset_t& signals) {
   nfs.reset();
   host->KeepOrphans();
   lanes->Stop();
-  lanes.reset();
   host.reset();
   spdlog::info("stopped");
   return {};

@@ -13,6 +13,8 @@ std::optional<Options> ParseOptions(int argc, const char* const* argv, int& exit
   app.footer("Sizes take K, M, G. SIGTERM and SIGINT end it cleanly.");
   app.add_option("--store", host.directory, "the store's directory; made if absent")->required();
   app.add_option("--control", options.control_path, "the control socket")->capture_default_str();
+  app.add_option("--vm-directory", options.vm_directory,
+                 "where attached machines find their sockets (\"vms\" beside the control socket)");
   CLI::Option* nfs = app.add_option("--nfs", options.nfs.listen,
                                     "ADDR:PORT to serve NFSv3, MOUNT and NLM at, over TCP");
   app.add_flag("--portmap", options.nfs.portmap, "register them with this host's rpcbind")

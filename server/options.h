@@ -12,7 +12,8 @@ namespace prism::server {
 struct Options {
   fs::HostOptions host{.resume_grace_ms = 15000};
   std::string control_path = "/run/prism/control.sock";
-  NfsOptions nfs;  // listen empty: no NFS
+  std::string vm_directory;  // of the sockets for machines; empty: "vms" beside the control socket
+  NfsOptions nfs;            // listen empty: no NFS
   std::string log_level = "info";
   unsigned workers = 8;  // threads that serve lanes
 };

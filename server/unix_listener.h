@@ -1,6 +1,7 @@
-// A listening UNIX stream socket that replaces what a dead server left behind.
+// A listening UNIX socket that replaces what a dead server left behind.
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <string>
@@ -18,10 +19,13 @@ class UnixListener {
 
   // Mode 0600. The directory is made (0755) if it is absent. A socket there that somebody answers
   // is kBusy, one that nobody answers is replaced, anything else there is kExists.
-  Outcome<void> Listen(const std::string& path);
+  // type: SOCK_STREAM or SOCK_SEQPACKET.
+  Outcome<void> Listen(const std::string& path, int type = SOCK_STREAM);
 
   int fd() const { return fd_; }
   const std::string& path() const { return path_; }
+  // Whether the path still leads to this socket.
+  bool IsInPlace() const;
 
   // Closes, and removes the path if it is still this socket.
   void Close();

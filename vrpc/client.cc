@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "vrpc/doorbell.h"
 #include "vrpc/handshake.h"
@@ -181,7 +182,13 @@ Result<fs::ReadResult> Client::ReadInPlace(
     session_->Break("a reply has more data than was asked for");
     return Fail(Err::kProtocol);
   }
-  visitor(result, queue.payload().first(result.length));
+  std::span<const std::byte> bytes = queue.payload().first(result.length);
+  if (!session_->memory_is_pages()) {
+    thread_local std::vector<std::byte> copy(fs::kIoMax);
+    FetchOnce(copy.data(), bytes.data(), bytes.size());
+    bytes = std::span(copy).first(bytes.size());
+  }
+  visitor(result, bytes);
   return result;
 }
 

@@ -72,7 +72,8 @@ class Client final : public fs::FileSystem {
   Result<std::string> Readlink(const fs::Caller& caller, InodeId ino) override;
   Result<fs::ReadResult> Read(const fs::Caller& caller, InodeId ino, uint64_t offset,
                               std::span<std::byte> buffer) override;
-  // Shows the shared memory itself; a queue is held meanwhile.
+  // Shows the shared memory itself, or a private copy where that memory is a device's; a queue is
+  // held meanwhile.
   Result<fs::ReadResult> ReadInPlace(
       const fs::Caller& caller, InodeId ino, uint64_t offset, size_t length,
       FunctionRef<void(const fs::ReadResult&, std::span<const std::byte>)> visitor) override;

@@ -26,6 +26,8 @@ class Endpoint {
   // size is what the system says it is (the memfd's, the BAR's), never what the header claims.
   // Access must not fault.
   virtual std::span<std::byte> memory() const = 0;
+  // False: the kernel refuses this memory as a buffer of some system calls, as it does a device's.
+  virtual bool memory_is_pages() const { return true; }
 
   // Rings one of the server's vectors.
   virtual void RingServer(uint32_t vector) = 0;

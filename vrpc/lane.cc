@@ -66,6 +66,7 @@ void Lane::Describe(LaneInfo& info) const {
   info.importing = origin_.importing;
   info.client = origin_.client;
   info.connected_sec = connected_sec_;
+  info.queues = queues();
   info.waiting = 0;
   info.calls = info.errors = info.read_bytes = info.written_bytes = 0;
   uint32_t ring_entries = memory_.geometry().ring_entries;

@@ -59,9 +59,11 @@ auto ResumingClient::Do(Call&& call) -> decltype(call(std::declval<Client&>())) 
     const Live live = Current();
     if (live.client == nullptr) return Fail(Err::kDisconnected);
     auto result = call(*live.client);
-    const bool may_be_lost =
-        !result && (result.error() == Err::kDisconnected || result.error() == Err::kProtocol);
-    if (!may_be_lost || live.client->connected()) return result;
+    if (result) return result;
+    // A session that breaks the protocol is over, too; but a server may answer that of a request.
+    const bool is_lost = result.error() == Err::kDisconnected ||
+                         (result.error() == Err::kProtocol && !live.client->connected());
+    if (!is_lost) return result;
     Lost(live.client);
   }
 }

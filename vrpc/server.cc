@@ -109,6 +109,14 @@ std::vector<LaneInfo> Server::Impl::Lanes() const {
   return infos;
 }
 
+std::vector<ConnectionInfo> Server::Impl::Connections() const {
+  std::vector<ConnectionInfo> infos;
+  std::lock_guard lock(table_mutex_);
+  for (const auto& [id, connection] : connections_)
+    infos.push_back({connection.port->options.name, connection.peer.pid, connection.peer.uid});
+  return infos;
+}
+
 bool Server::Impl::Watch(int fd, uint64_t token, uint32_t events) const {
   epoll_event event{.events = events, .data = {.u64 = token}};
   return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
@@ -208,5 +216,6 @@ Outcome<void> Server::Adopt(const std::string& port, ChannelFds fds) {
 void Server::Stop() { impl_->Stop(); }
 bool Server::Drop(uint64_t lane_id) { return impl_->Drop(lane_id); }
 std::vector<LaneInfo> Server::Lanes() const { return impl_->Lanes(); }
+std::vector<ConnectionInfo> Server::Connections() const { return impl_->Connections(); }
 
 }  // namespace prism::vrpc

@@ -99,11 +99,19 @@ struct LaneInfo {
   bool importing = false;
   uint64_t client = 0;
   int64_t connected_sec = 0;   // wall clock, seconds since 1970
+  uint32_t queues = 0;         // that it uses
   uint32_t waiting = 0;        // requests in its rings
   uint64_t calls = 0;          // served
   uint64_t errors = 0;         // of them, answered with an error
   uint64_t read_bytes = 0;     // by READ
   uint64_t written_bytes = 0;  // by WRITE and CREATE
+};
+
+// Who is connected to a port, with a session or without.
+struct ConnectionInfo {
+  std::string port;
+  pid_t pid = 0;
+  uid_t uid = 0;
 };
 
 // THREADS: any, but no call from within an opener or FdKeeper, nor with a lock held that one takes.
@@ -132,6 +140,7 @@ class Server {
   // Ends a lane's session; false: no such lane, or it has none. Calls end with kDisconnected.
   bool Drop(uint64_t lane_id);
   std::vector<LaneInfo> Lanes() const;
+  std::vector<ConnectionInfo> Connections() const;
 
  private:
   class Impl;

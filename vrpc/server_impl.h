@@ -37,6 +37,7 @@ class Server::Impl {
   bool Drop(uint64_t lane_id);
   void Stop();
   std::vector<LaneInfo> Lanes() const;
+  std::vector<ConnectionInfo> Connections() const;
 
  private:
   struct Port {

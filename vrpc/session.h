@@ -86,6 +86,8 @@ class Session {
   // The body of the watcher thread: events, until the session ends.
   void Watch();
 
+  // See Endpoint.
+  bool memory_is_pages() const { return endpoint_->memory_is_pages(); }
   uint32_t payload_bytes_max() const { return lane_.geometry().payload_bytes; }
 
  private:

@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <memory>
 
 namespace prism::fs {
 namespace {
@@ -34,79 +35,6 @@ bool IsZero(std::span<const std::byte> bytes) {
                            std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
-// The content of the block's touched units, and chunks made of it.
-class Image {
- public:
-  Image(cow::ChunkStore& store, const BlockName& name, const BlockInput& input)
-      : store_(store), name_(name), input_(input), end_(std::min(input.end, kBlockSize)) {}
-
-  // Fills the units of mask: old bytes where the new do not cover them, then the new.
-  Status Fill(uint32_t mask) {
-    for (uint32_t unit = 0; unit < kUnitsPerBlock; ++unit) {
-      if ((mask & (1u << unit)) == 0 || unit * kUnitSize >= end_) continue;
-      PRISM_TRY(FillUnit(unit));
-    }
-    return {};
-  }
-
-  // Stores one run of units as one chunk, whose units of zeros no piece covers.
-  Status Store(uint32_t first, uint32_t end_unit, ComposedBlock& out) {
-    uint32_t used = 0;
-    for (uint32_t unit = first; unit < end_unit && unit * kUnitSize < end_; ++unit)
-      if (!IsZero(UnitBytes(unit))) used |= 1u << unit;
-    if (used == 0) return {};
-    const uint32_t chunk_first = std::countr_zero(used);
-    const uint32_t chunk_end = std::bit_width(used);
-    const uint32_t begin_byte = chunk_first * kUnitSize;
-    const uint32_t end_byte = std::min(chunk_end * kUnitSize, end_);
-    PRISM_ASSIGN(cow::ChunkPin pin,
-                 store_.Put(std::span(bytes_).subspan(begin_byte, end_byte - begin_byte)));
-    for (uint32_t unit = chunk_first; unit < chunk_end; ++unit) {
-      if ((used & (1u << unit)) == 0) continue;
-      const bool grows = unit > chunk_first && (used & (1u << (unit - 1))) != 0;
-      if (grows) {
-        ++out.pieces.back().units;
-      } else {
-        out.pieces.push_back(Piece{static_cast<uint8_t>(unit), 1,
-                                   static_cast<uint8_t>(unit - chunk_first), pin.id()});
-      }
-    }
-    out.pins.push_back(std::move(pin));
-    return {};
-  }
-
- private:
-  uint32_t UnitEnd(uint32_t unit) const { return std::min((unit + 1) * kUnitSize, end_); }
-  std::span<std::byte> UnitBytes(uint32_t unit) {
-    return std::span(bytes_).subspan(unit * kUnitSize, UnitEnd(unit) - unit * kUnitSize);
-  }
-
-  Status FillUnit(uint32_t unit) {
-    const uint32_t begin = unit * kUnitSize;
-    std::span<std::byte> out = UnitBytes(unit);
-    const DirtyBlock* dirty = input_.dirty;
-    if (dirty == nullptr || !dirty->Covers(begin, UnitEnd(unit))) {
-      if (!input_.inline_bytes.empty()) {
-        std::fill(out.begin(), out.end(), std::byte{0});
-        if (begin < input_.inline_bytes.size()) {
-          auto old = input_.inline_bytes.subspan(begin);
-          std::memcpy(out.data(), old.data(), std::min(old.size(), out.size()));
-        }
-      } else {
-        PRISM_TRY(ReadPieces(store_, name_, input_.old, begin, out));
-      }
-    }
-    if (dirty != nullptr) dirty->CopyTo(begin, out);
-    return {};
-  }
-
-  cow::ChunkStore& store_;
-  const BlockName& name_;
-  const BlockInput& input_;
-  const uint32_t end_;
-  std::array<std::byte, kBlockSize> bytes_;  // only filled units are ever read
-};
-
 // The units to write anew.
 uint32_t ChangedUnits(const BlockInput& input) {
   if (!input.inline_bytes.empty() || input.old.empty()) return kAllUnits;
@@ -117,26 +45,151 @@ uint32_t ChangedUnits(const BlockInput& input) {
   return pieces + Runs(touched) > kPiecesMax ? kAllUnits : touched;
 }
 
+// The content of the block's touched units, and the chunks to be made of it.
+class Image {
+ public:
+  Image(const BlockName& name, const BlockInput& input)
+      : name_(name),
+        input_(input),
+        end_(std::min(input.end, kBlockSize)),
+        changed_(ChangedUnits(input)) {}
+
+  // Old bytes where the new do not cover them, then the new.
+  Status Fill(cow::ChunkStore& store) {
+    if (input_.dirty != nullptr && input_.dirty->Covers(0, end_)) {
+      bytes_ = input_.dirty->BytesTo(end_);
+      return {};
+    }
+    buffer_ = std::make_unique_for_overwrite<std::byte[]>(kBlockSize);
+    bytes_ = {buffer_.get(), kBlockSize};
+    const uint32_t units = (end_ + kUnitSize - 1) / kUnitSize;
+    for (uint32_t unit = 0; unit < units;) {
+      const uint32_t first = unit;
+      while (unit < units && IsChanged(unit) && !IsCovered(unit)) ++unit;
+      if (unit > first) FillOld(Filled(first, unit), first * kUnitSize);
+      unit = std::max(unit, first + 1);
+    }
+    if (Status read = store.ReadAll(old_); !read) {
+      spdlog::error("volume {}, inode {}, block {}: what it held cannot be read: {}", name_.volume,
+                    name_.ino, name_.block, NameOf(read.error()));
+      return read;
+    }
+    for (uint32_t unit = 0; unit < units && input_.dirty != nullptr; ++unit)
+      if (IsChanged(unit)) input_.dirty->CopyTo(unit * kUnitSize, Filled(unit, unit + 1));
+    return {};
+  }
+
+  // Each run of changed units becomes one chunk, whose units of zeros no piece covers.
+  void PlanChunks(std::vector<std::span<const std::byte>>& contents) {
+    for (uint32_t unit = 0; unit < kUnitsPerBlock;) {
+      const uint32_t first = unit;
+      while (unit < kUnitsPerBlock && IsChanged(unit)) ++unit;
+      if (unit > first) PlanRun(first, unit, contents);
+      unit = std::max(unit, first + 1);
+    }
+  }
+
+  // The pins of what PlanChunks has added.
+  ComposedBlock Take(std::span<cow::ChunkPin> pins) {
+    ComposedBlock made;
+    for (size_t i = 0; i < runs_.size(); ++i) {
+      AddPieces(runs_[i], pins[i].id(), made.pieces);
+      made.pins.push_back(std::move(pins[i]));
+    }
+    made.pieces = MergePieces(SelectUnits(input_.old, changed_, false), made.pieces);
+    return made;
+  }
+  size_t chunks() const { return runs_.size(); }
+
+ private:
+  bool IsChanged(uint32_t unit) const { return (changed_ & (1u << unit)) != 0; }
+
+  void PlanRun(uint32_t first, uint32_t end_unit,
+               std::vector<std::span<const std::byte>>& contents) {
+    uint32_t used = 0;
+    for (uint32_t unit = first; unit < end_unit && unit * kUnitSize < end_; ++unit)
+      if (!IsZero(Bytes(unit, unit + 1))) used |= 1u << unit;
+    if (used == 0) return;
+    runs_.push_back(used);
+    contents.push_back(Bytes(std::countr_zero(used), std::bit_width(used)));
+  }
+
+  static void AddPieces(uint32_t used, ChunkId chunk, std::vector<Piece>& pieces) {
+    const uint32_t first = std::countr_zero(used);
+    for (uint32_t unit = first; unit < static_cast<uint32_t>(std::bit_width(used)); ++unit) {
+      if ((used & (1u << unit)) == 0) continue;
+      if (unit > first && (used & (1u << (unit - 1))) != 0) {
+        ++pieces.back().units;
+      } else {
+        pieces.push_back(
+            Piece{static_cast<uint8_t>(unit), 1, static_cast<uint8_t>(unit - first), chunk});
+      }
+    }
+  }
+
+  std::span<const std::byte> Bytes(uint32_t first, uint32_t end_unit) const {
+    const uint32_t begin = first * kUnitSize;
+    return bytes_.subspan(begin, std::min(end_unit * kUnitSize, end_) - begin);
+  }
+  std::span<std::byte> Filled(uint32_t first, uint32_t end_unit) {
+    const uint32_t begin = first * kUnitSize;
+    return {buffer_.get() + begin, std::min(end_unit * kUnitSize, end_) - begin};
+  }
+
+  bool IsCovered(uint32_t unit) const {
+    return input_.dirty != nullptr &&
+           input_.dirty->Covers(unit * kUnitSize, std::min((unit + 1) * kUnitSize, end_));
+  }
+
+  void FillOld(std::span<std::byte> out, uint32_t begin) {
+    if (input_.inline_bytes.empty()) return PlanPieces(input_.old, begin, out, old_);
+    std::fill(out.begin(), out.end(), std::byte{0});
+    if (begin >= input_.inline_bytes.size()) return;
+    auto old = input_.inline_bytes.subspan(begin);
+    std::memcpy(out.data(), old.data(), std::min(old.size(), out.size()));
+  }
+
+  const BlockName& name_;
+  const BlockInput& input_;
+  const uint32_t end_;
+  const uint32_t changed_;      // units
+  std::vector<uint32_t> runs_;  // of each new chunk, the units that it is used for
+  std::vector<cow::ChunkRead> old_;
+  std::span<const std::byte> bytes_;     // of the block: only filled units are ever read
+  std::unique_ptr<std::byte[]> buffer_;  // they are here, unless the new bytes are all of it
+};
+
 }  // namespace
 
-Result<ComposedBlock> ComposeBlock(cow::ChunkStore& store, const BlockName& name,
-                                   BlockInput input) {
-  const uint32_t changed = ChangedUnits(input);
-  Image image(store, name, input);
-  PRISM_TRY(image.Fill(changed));
-  ComposedBlock made;
-  for (uint32_t unit = 0; unit < kUnitsPerBlock;) {
-    uint32_t end = unit;
-    while (end < kUnitsPerBlock && (changed & (1u << end)) != 0) ++end;
-    if (end > unit) PRISM_TRY(image.Store(unit, end, made));
-    unit = std::max(end, unit + 1);
+Result<std::vector<ComposedBlock>> ComposeBlocks(cow::ChunkStore& store,
+                                                 std::span<const NamedInput> blocks) {
+  std::vector<Image> images;
+  images.reserve(blocks.size());
+  std::vector<std::span<const std::byte>> contents;
+  for (const auto& [name, input] : blocks) {
+    Image& image = images.emplace_back(name, input);
+    PRISM_TRY(image.Fill(store));
+    image.PlanChunks(contents);
   }
-  made.pieces = MergePieces(SelectUnits(input.old, changed, false), made.pieces);
+  PRISM_ASSIGN(std::vector<cow::ChunkPin> pins, store.PutAll(contents));
+  std::vector<ComposedBlock> made;
+  std::span<cow::ChunkPin> left = pins;
+  for (Image& image : images) {
+    made.push_back(image.Take(left.first(image.chunks())));
+    left = left.subspan(image.chunks());
+  }
   return made;
 }
 
-Status ReadPieces(cow::ChunkStore& store, const BlockName& name, std::span<const cow::Piece> pieces,
-                  uint32_t offset, std::span<std::byte> out) {
+Result<ComposedBlock> ComposeBlock(cow::ChunkStore& store, const BlockName& name,
+                                   BlockInput input) {
+  const NamedInput one{name, std::move(input)};
+  PRISM_ASSIGN(std::vector<ComposedBlock> made, ComposeBlocks(store, {&one, 1}));
+  return std::move(made.front());
+}
+
+void PlanPieces(std::span<const cow::Piece> pieces, uint32_t offset, std::span<std::byte> out,
+                std::vector<cow::ChunkRead>& reads) {
   const uint32_t end = offset + static_cast<uint32_t>(out.size());
   uint32_t at = offset;
   auto zero_until = [&](uint32_t to) {
@@ -148,17 +201,11 @@ Status ReadPieces(cow::ChunkStore& store, const BlockName& name, std::span<const
     const uint32_t to = std::min(piece_begin + piece.units * kUnitSize, end);
     if (from >= to) continue;
     zero_until(from);
-    Status read = store.Read(piece.chunk, piece.chunk_unit * kUnitSize + (from - piece_begin),
-                             out.subspan(from - offset, to - from));
-    if (!read) {
-      spdlog::error("volume {}, inode {}, block {}: chunk {} cannot be read: {}", name.volume,
-                    name.ino, name.block, piece.chunk, NameOf(read.error()));
-      return read;
-    }
+    reads.push_back({piece.chunk, piece.chunk_unit * kUnitSize + (from - piece_begin),
+                     out.subspan(from - offset, to - from)});
     at = to;
   }
   zero_until(end);
-  return {};
 }
 
 uint64_t UsedBytes(std::span<const cow::Piece> pieces) {

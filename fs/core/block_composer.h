@@ -40,9 +40,18 @@ inline constexpr size_t kPiecesMax = 8;
 // alone its pieces change.
 Result<ComposedBlock> ComposeBlock(cow::ChunkStore& store, const BlockName& name, BlockInput input);
 
-// Bytes [offset, offset + out.size()) of a block; holes are zeros.
-Status ReadPieces(cow::ChunkStore& store, const BlockName& name, std::span<const cow::Piece> pieces,
-                  uint32_t offset, std::span<std::byte> out);
+// Several in one go, whose chunks then lie together.
+struct NamedInput {
+  BlockName name;
+  BlockInput input;
+};
+Result<std::vector<ComposedBlock>> ComposeBlocks(cow::ChunkStore& store,
+                                                 std::span<const NamedInput> blocks);
+
+// What to read for bytes [offset, offset + out.size()) of a block goes to `reads`; holes are zeros
+// of `out` at once.
+void PlanPieces(std::span<const cow::Piece> pieces, uint32_t offset, std::span<std::byte> out,
+                std::vector<cow::ChunkRead>& reads);
 
 // What a block's pieces add to the file's used_bytes.
 uint64_t UsedBytes(std::span<const cow::Piece> pieces);

@@ -36,6 +36,8 @@ class Clients {
   void TellOrphaned(ClientId self, InodeId ino) {
     if (count() > 1) Tell(self, Event::Kind::kOrphaned, ino, {});
   }
+  // To everybody: nothing that they know of the volume need hold any more.
+  void TellAll() { Tell(0, Event::Kind::kAll, 0, {}); }
   // To `client` alone, if it still listens.
   void TellGranted(ClientId client, InodeId ino, uint64_t cookie);
 

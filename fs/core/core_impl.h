@@ -21,7 +21,7 @@ struct VolumeCore::Impl {
         store(chunk_store),
         options(core_options),
         key(map->hash_key()),
-        data(options.volume, *map, store, budget, holds),
+        data(options.volume, *map, store, budget, holds, options.flusher),
         orphans(*map, data, holds, options.leftovers_from) {}
 
   const std::shared_ptr<cow::VolumeMap> map;

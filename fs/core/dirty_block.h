@@ -27,6 +27,9 @@ class DirtyBlock {
   // Copies the valid bytes of [offset, offset + out.size()) over `out`.
   void CopyTo(uint32_t offset, std::span<std::byte> out) const;
   bool Covers(uint32_t begin, uint32_t end) const;
+  bool IsFull() const { return Covers(0, cow::kBlockSize); }
+  // REQUIRES: Covers(0, end).
+  std::span<const std::byte> BytesTo(uint32_t end) const { return {data_.get(), end}; }
   // Bytes at or beyond `end` are valid no more.
   void Truncate(uint32_t end);
   // Adds the valid bytes of `older` where this one has none.

@@ -1,9 +1,10 @@
 // The bodies of regular files: what waits in memory over what the map holds.
 //
-// Writing copies into the file's state (fs/core/file_state.h) and is seen at once. A flush cuts the
-// waiting bytes into chunks, gives them to the store without holding any view, and commits the
-// pieces together with size and times, so that after a crash a file never has a size without its
-// data. Bodies of at most kInlineMax bytes live in one kInlineData item until they grow.
+// Writing copies into the file's state (fs/core/file_state.h) and is seen at once. A flush, which
+// the host's Flusher begins early where full blocks gather, cuts the waiting bytes into chunks,
+// gives them to the store without holding any view, and commits the pieces together with size and
+// times, so that after a crash a file never has a size without its data. Bodies of at most
+// kInlineMax bytes live in one kInlineData item until they grow.
 //
 // INVARIANTS of what is stored: bytes at or beyond stored_size read as zeros and no extent lies
 // wholly beyond it; stored_used is the sum of the pieces' units (or the inline item's length).
@@ -23,6 +24,7 @@
 #include "fs/core/data_barrier.h"
 #include "fs/core/file_limits.h"
 #include "fs/core/file_state.h"
+#include "fs/core/flusher.h"
 #include "fs/core/holds.h"
 #include "fs/core/times.h"
 
@@ -35,9 +37,17 @@ class FileData {
   // Further changes to the record within the operation's last transaction.
   using Edit = FunctionRef<Status(cow::WriteTransaction&, InodeRecord&)>;
 
+  // flusher may be null: nothing is saved early.
   FileData(VolumeId volume, cow::VolumeMap& map, cow::ChunkStore& store, DirtyBudget& budget,
-           const Holds& holds)
-      : volume_(volume), map_(map), store_(store), budget_(budget), holds_(holds), files_(budget) {}
+           const Holds& holds, Flusher* flusher)
+      : volume_(volume),
+        map_(map),
+        store_(store),
+        budget_(budget),
+        holds_(holds),
+        flusher_(flusher),
+        files_(budget) {}
+  ~FileData() { early_.Stop(); }  // waits for early flushes
 
   // LoadInode, with all that waits in memory laid over it. Also kStale: it has neither a link nor
   // a holder, and is not yet freed.
@@ -97,6 +107,7 @@ class FileData {
 
  private:
   struct Batch;
+  struct BatchEntry;
   using StatePtr = std::shared_ptr<FileState>;
 
   BlockName NameOfBlock(InodeId ino, uint64_t block) const { return {volume_, ino, block}; }
@@ -113,15 +124,18 @@ class FileData {
   Status MakeRoom(size_t bytes);
   void CopyIn(FileState& state, uint64_t offset, std::span<const std::byte> data, bool& ragged);
   void DropActive(FileState& state);
+  void FlushEarly(const StatePtr& state, bool wait);
   Result<Change> NoteWritten(FileState& state, uint64_t end, uint64_t added);
 
   // file_data_flush.cc. REQUIRES of all: the state's flush_lock.
   Status FlushLocked(FileState& state);
+  Status FlushFull(FileState& state);  // up to the last full block
+  Status FlushUpTo(FileState& state, uint64_t last_block);
   bool TakeBatch(FileState& state, uint64_t last_block, Batch& batch);
   Status SaveBatch(FileState& state, Batch& batch);
   Status ReadBatchInputs(FileState& state, Batch& batch);
   Status ComposeBatch(FileState& state, Batch& batch);
-  Status ComposeEntry(const FileState& state, Batch& batch, size_t index);
+  Status ComposeEntries(const FileState& state, const Batch& batch, std::span<BatchEntry> entries);
   Status CommitBatch(FileState& state, Batch& batch);
   void FinishBatch(FileState& state, bool saved);
   void DiscardLocked(FileState& state);
@@ -157,9 +171,11 @@ class FileData {
   cow::ChunkStore& store_;
   DirtyBudget& budget_;
   const Holds& holds_;
+  Flusher* const flusher_;
   FileTable files_;
   LazyTimes lazy_times_;
   DataBarrier barrier_;      // writers
+  DataBarrier early_;        // early flushes; stopped once, at the end
   DataBarrier cut_barrier_;  // truncating and punching, outside of the other
 };
 

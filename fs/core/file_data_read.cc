@@ -77,6 +77,7 @@ Status FileData::ReadExtents(const cow::ReadView& view, InodeId ino, uint64_t of
   const uint64_t end = offset + out.size();
   uint64_t at = offset;
   Status status;
+  std::vector<cow::ChunkRead> reads;
   auto visit = [&](cow::Key key, std::string_view value) {
     const uint64_t block_begin = key.lo * kBlockSize;
     const uint64_t from = std::max(at, block_begin);
@@ -89,17 +90,20 @@ Status FileData::ReadExtents(const cow::ReadView& view, InodeId ino, uint64_t of
       status = Fail(pieces.error());
       return false;
     }
-    status = ReadPieces(store_, NameOfBlock(ino, key.lo), *pieces,
-                        static_cast<uint32_t>(from - block_begin),
-                        out.subspan(from - offset, to - from));
+    PlanPieces(*pieces, static_cast<uint32_t>(from - block_begin),
+               out.subspan(from - offset, to - from), reads);
     at = to;
-    return status.has_value();
+    return true;
   };
   PRISM_TRY(view.Scan(MakeKey(ItemType::kExtent, ino, offset / kBlockSize),
                       MakeKey(ItemType::kExtent, ino, (end + kBlockSize - 1) / kBlockSize), visit));
   PRISM_TRY(status);
   FillZero(out.subspan(at - offset));
-  return {};
+  status = store_.ReadAll(reads);
+  if (!status)
+    spdlog::error("volume {}, inode {}: {} bytes at {} cannot be read: {}", volume_, ino,
+                  out.size(), offset, NameOf(status.error()));
+  return status;
 }
 
 Status FileData::ReadStored(const cow::ReadView& view, const InodeRecord& record, uint64_t offset,

@@ -29,12 +29,15 @@ void FileData::CopyIn(FileState& state, uint64_t offset, std::span<const std::by
     const uint32_t within = static_cast<uint32_t>(offset % kBlockSize);
     const size_t length = std::min<size_t>(data.size(), kBlockSize - within);
     auto& block = state.active[offset / kBlockSize];
+    bool was_full = false;
     if (block == nullptr) {
       block = std::make_unique<DirtyBlock>();
     } else {
       charge -= static_cast<int64_t>(block->MemoryBytes());
+      was_full = block->IsFull();
     }
     block->Write(within, data.first(length));
+    state.full_blocks += !was_full && block->IsFull();
     charge += static_cast<int64_t>(block->MemoryBytes());
     ragged |= block->ranges().size() > kRangesMax;
     data = data.subspan(length);
@@ -74,6 +77,8 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, Append append,
   PRISM_TRY(MakeRoom(data.size()));
   WriteResult result;
   bool ragged = false;
+  size_t full_blocks = 0;
+  StatePtr state;
   {
     DataBarrier::Pass pass(barrier_);
     InodeRecord record;
@@ -86,7 +91,6 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, Append append,
     result.offset = append == Append::kNo ? offset : record.attr.size;
     if (append == Append::kAt && result.offset != offset) return Fail(Err::kAgain);
     if (data.empty()) return result;
-    StatePtr state;
     std::unique_lock<std::shared_mutex> data_lock;
     for (;;) {
       state = files_.FindOrMake(ino);
@@ -113,9 +117,29 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, Append append,
     }
     result.change = *change;
     result.length = static_cast<uint32_t>(data.size());
+    full_blocks = state->full_blocks;
   }
   if (ragged) PRISM_TRY(Flush(ino));
+  if (full_blocks >= kEarlyBlocks) FlushEarly(state, full_blocks >= kEarlyBlocks * kEarlyFactor);
   return result;
+}
+
+// Whoever waits for a flush then finds little left to do, and what waits in memory stays little. A
+// failure is none of the write's: the data waits on, and the next flush reports it.
+void FileData::FlushEarly(const StatePtr& state, bool wait) {
+  if (flusher_ == nullptr) return;
+  if (state->flushing_early.exchange(true)) {
+    if (!wait) return;
+    std::lock_guard flush_lock(state->flush_lock);
+    (void)FlushFull(*state);
+    return;
+  }
+  auto flush = [this, state, pass = std::make_shared<DataBarrier::Pass>(early_)] {
+    std::lock_guard flush_lock(state->flush_lock);
+    (void)FlushFull(*state);
+    state->flushing_early = false;
+  };
+  if (!flusher_->TryRun(flush)) flush();
 }
 
 }  // namespace prism::fs

@@ -14,6 +14,11 @@ inline constexpr size_t kInlineMax = 2048;
 // Blocks that one transaction of a flush carries: 16 MiB of data.
 inline constexpr size_t kFlushBlocksMax = 256;
 
+// A file with so many full blocks waiting is saved early (a large request of NFS or FUSE, and what
+// is stored together); with so many times more, its writers wait for that.
+inline constexpr size_t kEarlyBlocks = 16;
+inline constexpr size_t kEarlyFactor = 8;
+
 // Items that one transaction erases or copies.
 inline constexpr size_t kItemsPerStep = 1000;
 

@@ -39,8 +39,11 @@ struct FileState {
   std::shared_mutex data_lock;  // of what follows; shared to read the file, exclusive to write
   BlockMap active;              // newest
   BlockMap flushing;            // being saved: changed by the holder of flush_lock alone
+  size_t full_blocks = 0;       // of active, about: Truncate does not tell
   bool dead = false;            // no longer in the table: look again. Set under both locks
   uint64_t charged = 0;         // what this state has charged to the budget
+
+  std::atomic<bool> flushing_early{false};
 
   mutable std::mutex attr_lock;  // a leaf; of what follows. Changed only under a view of the volume
   bool has_size = false;

@@ -31,6 +31,13 @@ class Holds {
     return holders_.contains(ino);
   }
 
+  std::vector<InodeId> Inodes() const {
+    std::lock_guard lock(mutex_);
+    std::vector<InodeId> inodes;
+    for (const auto& [ino, holders] : holders_) inodes.push_back(ino);
+    return inodes;
+  }
+
   enum class Drop { kNotHeld, kStillHeld, kLast };
   Drop Remove(ClientId client, InodeId ino) {
     std::lock_guard lock(mutex_);

@@ -10,6 +10,7 @@
 
 #include "fs/base/failure.h"
 #include "fs/contract/file_system.h"
+#include "fs/core/diff.h"
 
 namespace prism::fs {
 
@@ -30,17 +31,22 @@ struct HostOptions {
 struct VolumeInfo {
   VolumeId id = 0;
   std::string name;
-  std::string parent;  // the name it was cloned from, as it was then; empty if created
+  std::string parent;        // the name it was cloned from, as it was then; empty if created
+  VolumeId parent_id = 0;    // which may be gone
+  VolumeId snapshot_of = 0;  // not 0: a read-only snapshot of that volume
   bool importing = false;
   int64_t created_sec = 0;
+  int64_t expires_sec = 0;  // it goes by itself then, unless held; 0: never
+  std::vector<std::string> holds;
   uint64_t inodes = 0;
   uint64_t logical_bytes = 0;
   uint32_t attached = 0;  // FileSystem objects alive
 };
 
 struct ExclusiveUsage {
-  uint64_t bytes = 0;           // stored bytes that would come back if this volume went
+  uint64_t bytes = 0;           // stored bytes that would come back if these volumes went
   uint64_t metadata_bytes = 0;  // of them, tree nodes
+  uint64_t volumes = 1;         // how many these are
 };
 
 struct StoreStats {
@@ -58,6 +64,9 @@ struct StoreStats {
 };
 
 // Volume names: 1..128 bytes of [A-Za-z0-9._-], not beginning with '.' or '-'.
+// Snapshots are read-only volumes named NAME@LABEL (128 bytes at most), which belong to the volume
+// NAME: they are renamed with it, and it is not destroyed without them. Everything that takes the
+// name of a volume takes that of a snapshot, but where it says otherwise.
 class Host {
  public:
   // Recovers the store by itself. Fails with words: another server has it (kBusy), a newer format
@@ -65,31 +74,61 @@ class Host {
   static Outcome<std::unique_ptr<Host>> Open(const HostOptions& options);
   virtual ~Host() = default;  // writes everything back; FileSystem objects must be gone
 
-  // All of these are durable when they return, and all or nothing.
+  // All of these are durable when they return, and all or nothing. A request_key, where there is
+  // one, names the call: who repeats it with the same key and the same arguments, also after a
+  // crash, gets the first answer and nothing is done again; other arguments are kInvalid. The last
+  // thousand or so are remembered.
   virtual Outcome<VolumeInfo> Create(std::string_view name, bool importing) = 0;
   // An import is invisible to Clone and Attach-by-mount until published; volumes still importing
   // at start are destroyed.
   virtual Outcome<void> Publish(std::string_view name) = 0;
   // One atomic cut for all targets: everything that returned before is in each, nothing later.
   virtual Outcome<std::vector<VolumeInfo>> Clone(std::string_view source,
-                                                 const std::vector<std::string>& targets) = 0;
-  // At once, attached or not: its FileSystem objects answer kStale from then on.
-  virtual Outcome<void> Destroy(const std::vector<std::string>& names) = 0;
+                                                 const std::vector<std::string>& targets,
+                                                 std::string_view request_key = {}) = 0;
+  // `names` are NAME@LABEL, of one or several volumes; one cut for all, as Clone. ttl_sec: how long
+  // they live, 0 for as long as they are not destroyed.
+  virtual Outcome<std::vector<VolumeInfo>> Snapshot(const std::vector<std::string>& names,
+                                                    int64_t ttl_sec,
+                                                    std::string_view request_key = {}) = 0;
+  // The snapshot's volume becomes what the snapshot is, in use or not; returns the volume. Its
+  // clients are told to drop all they know (Event::kAll); inodes that the snapshot lacks are kStale
+  // to them, and their numbers are not used again. Snapshots made since stay.
+  virtual Outcome<VolumeInfo> Rollback(std::string_view snapshot,
+                                       std::string_view request_key = {}) = 0;
+  // While a volume or snapshot has holds it is not destroyed (kBusy), nor does it expire. Holding
+  // twice, or releasing what is not held, is no error. Tags are made as names are.
+  virtual Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag) = 0;
+  virtual Outcome<VolumeInfo> Release(std::string_view name, std::string_view tag) = 0;
+  // At once, attached or not: its FileSystem objects answer kStale from then on. A volume that has
+  // snapshots is kBusy unless they are named too or `recursive` is set.
+  virtual Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false,
+                                std::string_view request_key = {}) = 0;
+  // A snapshot gets a new label of the same volume.
   virtual Outcome<void> Rename(std::string_view from, std::string_view to) = 0;
 
-  virtual std::vector<VolumeInfo> List() = 0;
+  virtual std::vector<VolumeInfo> List() = 0;  // by name; each is followed by its snapshots
   virtual Outcome<VolumeInfo> Show(std::string_view name) = 0;
+  virtual Outcome<VolumeInfo> Show(VolumeId id) = 0;
   virtual Outcome<ExclusiveUsage> Exclusive(std::string_view name) = 0;
+  // What would come back if Destroy were called so; and its errors.
+  virtual Outcome<ExclusiveUsage> WouldFree(const std::vector<std::string>& names,
+                                            bool recursive) = 0;
+  // What has become of `a` in `b`, both as they are at one instant.
+  virtual Outcome<DiffResult> Diff(std::string_view a, std::string_view b,
+                                   const DiffOptions& options) = 0;
   virtual StoreStats Stats() = 0;
 
   // A FileSystem for one client; see HOLDS in the contract. importing: the one that fills an
   // import.
   virtual Outcome<std::shared_ptr<FileSystem>> Attach(std::string_view name, bool importing) = 0;
+  // The same for who was given a volume, not a name: it may have been renamed. Imports are kBusy.
+  virtual Outcome<std::shared_ptr<FileSystem>> Attach(VolumeId id) = 0;
 
   // The same for a client that had one when the server was stopped or killed, and has kept what it
   // knows of it: it holds every unlinked file that was left then, as if it had never been away. For
   // HostOptions::resume_grace_ms after the start; later they are gone.
-  virtual Outcome<std::shared_ptr<FileSystem>> Resume(std::string_view name) = 0;
+  virtual Outcome<std::shared_ptr<FileSystem>> Resume(VolumeId id) = 0;
   // The server stops, and the clients will resume: what they alone hold is not freed any more when
   // their FileSystem objects go.
   virtual void KeepOrphans() = 0;

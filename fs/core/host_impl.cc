@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 
 namespace prism::fs {
@@ -19,10 +20,6 @@ cow::Codec CodecOf(Compression compression) {
       return cow::Codec::kZstd;
   }
   return cow::Codec::kNone;
-}
-
-tl::unexpected<Failure> Failed(Err err, std::string_view what) {
-  return Explain(err, "{} failed ({}): see the server's log", what, NameOf(err));
 }
 
 }  // namespace
@@ -45,7 +42,8 @@ HostImpl::HostImpl(const HostOptions& options, std::unique_ptr<clone::Catalog> c
       leftovers_from_(std::chrono::steady_clock::now() +
                       std::chrono::milliseconds(options.resume_grace_ms)),
       catalog_(std::move(catalog)),
-      budget_(options.dirty_bytes_max) {}
+      budget_(options.dirty_bytes_max),
+      flusher_(std::clamp(std::thread::hardware_concurrency(), 1u, 4u)) {}
 
 Outcome<void> HostImpl::Begin() {
   PRISM_TRY(LoadWriteVerifier());
@@ -76,6 +74,7 @@ std::shared_ptr<VolumeCore> HostImpl::CoreOf(const std::shared_ptr<clone::Volume
     options.volume = volume->id();
     options.dirty_age = std::chrono::milliseconds(options_.flush_interval_ms);
     options.leftovers_from = leftovers_from_;
+    options.flusher = &flusher_;
     core = VolumeCore::Open(volume, catalog_->engine().chunks(), budget_, options);
   }
   return core;
@@ -97,12 +96,23 @@ VolumeInfo HostImpl::InfoOf(const clone::CatalogEntry& entry) {
   info.id = entry.row.id;
   info.name = entry.row.name;
   info.parent = entry.row.parent;
+  info.parent_id = entry.row.parent_id;
+  info.snapshot_of = entry.row.snapshot_of;
   info.importing = entry.row.importing;
   info.created_sec = entry.row.created_sec;
+  info.expires_sec = entry.row.expires_sec;
+  info.holds = entry.row.holds;
   info.inodes = entry.row.inodes;
   info.logical_bytes = entry.row.bytes;
   if (std::shared_ptr<VolumeCore> core = OpenCoreOf(entry.row.id)) info.attached = core->attached();
   return info;
+}
+
+std::vector<VolumeInfo> HostImpl::InfosOf(const std::vector<clone::CatalogEntry>& entries) {
+  std::vector<VolumeInfo> infos;
+  infos.reserve(entries.size());
+  for (const clone::CatalogEntry& entry : entries) infos.push_back(InfoOf(entry));
+  return infos;
 }
 
 // A volume is published when its root directory is there: a crash in between leaves none.
@@ -126,28 +136,35 @@ Outcome<void> HostImpl::Publish(std::string_view name) {
 }
 
 Outcome<std::vector<VolumeInfo>> HostImpl::Clone(std::string_view source,
-                                                 const std::vector<std::string>& targets) {
+                                                 const std::vector<std::string>& targets,
+                                                 std::string_view request_key) {
+  std::vector<std::string> arguments = targets;
+  arguments.emplace_back(source);
+  PRISM_ASSIGN(const clone::Request request, clone::NameRequest(request_key, "clone", arguments));
+  PRISM_ASSIGN(const auto done, catalog_->FindDone(request));
+  if (done) return InfosOf(*done);
   PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(source));
-  std::shared_ptr<VolumeCore> core = OpenCoreOf(entry.row.id);
-  DataGate gate;  // data that has been acknowledged must be in the tree at the cut
-  if (core != nullptr) {
-    Result<DataGate> locked = core->LockData();
-    if (!locked) return Failed(locked.error(), "writing what the source holds in memory");
-    gate = std::move(*locked);
-  }
-  PRISM_ASSIGN(std::vector<clone::CatalogEntry> entries, catalog_->Clone(source, targets));
-  std::vector<VolumeInfo> infos;
-  for (const clone::CatalogEntry& made : entries) infos.push_back(InfoOf(made));
-  return infos;
+  PRISM_ASSIGN(const DataGate gate, GateOf(entry.row.id));
+  PRISM_ASSIGN(std::vector<clone::CatalogEntry> entries, catalog_->Clone(source, targets, request));
+  return InfosOf(entries);
 }
 
-Outcome<void> HostImpl::Destroy(const std::vector<std::string>& names) {
+Outcome<void> HostImpl::Destroy(const std::vector<std::string>& names, bool recursive,
+                                std::string_view request_key) {
+  std::vector<std::string> arguments = names;
+  arguments.emplace_back(recursive ? "recursive" : "");
+  PRISM_ASSIGN(const clone::Request request, clone::NameRequest(request_key, "destroy", arguments));
+  PRISM_ASSIGN(const auto done, catalog_->FindDone(request));
+  if (done) return {};
+  PRISM_ASSIGN(std::vector<clone::CatalogEntry> entries, catalog_->WouldDestroy(names, recursive));
   std::vector<VolumeId> ids;
-  for (const std::string& name : names) {
-    PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(name));
-    ids.push_back(entry.row.id);
-  }
-  PRISM_TRY(catalog_->Destroy(names));
+  for (const clone::CatalogEntry& entry : entries) ids.push_back(entry.row.id);
+  PRISM_TRY(catalog_->Destroy(names, recursive, request));
+  DropCores(ids);
+  return {};
+}
+
+void HostImpl::DropCores(const std::vector<VolumeId>& ids) {
   std::vector<std::shared_ptr<VolumeCore>> gone;  // destroyed outside of the lock
   std::lock_guard lock(cores_mutex_);
   for (VolumeId id : ids) {
@@ -156,34 +173,22 @@ Outcome<void> HostImpl::Destroy(const std::vector<std::string>& names) {
     gone.push_back(std::move(it->second));
     cores_.erase(it);
   }
-  return {};
 }
 
 Outcome<void> HostImpl::Rename(std::string_view from, std::string_view to) {
   return catalog_->Rename(from, to);
 }
 
-std::vector<VolumeInfo> HostImpl::List() {
-  std::vector<VolumeInfo> infos;
-  for (const clone::CatalogEntry& entry : catalog_->List()) infos.push_back(InfoOf(entry));
-  return infos;
-}
+std::vector<VolumeInfo> HostImpl::List() { return InfosOf(catalog_->List()); }
 
 Outcome<VolumeInfo> HostImpl::Show(std::string_view name) {
   PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(name));
   return InfoOf(entry);
 }
 
-Outcome<ExclusiveUsage> HostImpl::Exclusive(std::string_view name) {
-  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(name));
-  cow::Engine& engine = catalog_->engine();
-  Result<ExclusiveUsage> usage = engine.WithoutCheckpoint([&]() -> Result<ExclusiveUsage> {
-    PRISM_ASSIGN(cow::Forest::Exclusive exclusive, entry.volume->CountExclusive());
-    PRISM_ASSIGN(uint64_t chunk_bytes, engine.chunks().ExclusiveBytes(exclusive.chunks));
-    return ExclusiveUsage{chunk_bytes + exclusive.node_bytes, exclusive.node_bytes};
-  });
-  if (!usage) return Failed(usage.error(), "counting");
-  return *usage;
+Outcome<VolumeInfo> HostImpl::Show(VolumeId id) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(id));
+  return InfoOf(entry);
 }
 
 StoreStats HostImpl::Stats() {
@@ -212,10 +217,20 @@ Outcome<std::shared_ptr<FileSystem>> HostImpl::Attach(std::string_view name, boo
   return CoreOf(entry.volume)->Attach();
 }
 
-Outcome<std::shared_ptr<FileSystem>> HostImpl::Resume(std::string_view name) {
-  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(name));
+Outcome<clone::CatalogEntry> HostImpl::FindReady(VolumeId id) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(id));
   if (entry.row.importing)
-    return Explain(Err::kBusy, "volume \"{}\" is still being imported", name);
+    return Explain(Err::kBusy, "volume \"{}\" is still being imported", entry.row.name);
+  return entry;
+}
+
+Outcome<std::shared_ptr<FileSystem>> HostImpl::Attach(VolumeId id) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, FindReady(id));
+  return CoreOf(entry.volume)->Attach();
+}
+
+Outcome<std::shared_ptr<FileSystem>> HostImpl::Resume(VolumeId id) {
+  PRISM_ASSIGN(clone::CatalogEntry entry, FindReady(id));
   Result<std::shared_ptr<FileSystem>> client = CoreOf(entry.volume)->Resume();
   if (!client) return Failed(client.error(), "looking for unlinked files");
   return *client;
@@ -226,9 +241,7 @@ void HostImpl::KeepOrphans() {
 }
 
 Outcome<std::shared_ptr<FileSystem>> HostImpl::AttachNetwork(VolumeId id) {
-  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(id));
-  if (entry.row.importing)
-    return Explain(Err::kBusy, "volume \"{}\" is still being imported", entry.row.name);
+  PRISM_ASSIGN(clone::CatalogEntry entry, FindReady(id));
   return CoreOf(entry.volume)->Attach({.holds_orphans = false});
 }
 
@@ -273,6 +286,7 @@ void HostImpl::RunBackground() {
       (void)journal.WaitDurable(
           journal.last_lsn());  // a failure is logged, and kept by the journal
       last_sync = now;
+      DestroyExpired();
     }
     lock.lock();
   }
@@ -297,6 +311,7 @@ void HostImpl::Tend(VolumeId id, const std::shared_ptr<VolumeCore>& core) {
 // Files that were open and unlinked when the last run ended.
 void HostImpl::ReapLeftovers() {
   for (const clone::CatalogEntry& entry : catalog_->List()) {
+    if (entry.row.snapshot_of != 0) continue;
     {
       std::lock_guard lock(background_mutex_);
       if (stopping_) return;

@@ -10,10 +10,15 @@
 
 #include "clone/catalog.h"
 #include "fs/core/dirty_budget.h"
+#include "fs/core/flusher.h"
 #include "fs/core/host.h"
 #include "fs/core/volume_core.h"
 
 namespace prism::fs {
+
+inline tl::unexpected<Failure> Failed(Err err, std::string_view what) {
+  return Explain(err, "{} failed ({}): see the server's log", what, NameOf(err));
+}
 
 class HostImpl : public Host {
  public:
@@ -24,15 +29,28 @@ class HostImpl : public Host {
   Outcome<VolumeInfo> Create(std::string_view name, bool importing) override;
   Outcome<void> Publish(std::string_view name) override;
   Outcome<std::vector<VolumeInfo>> Clone(std::string_view source,
-                                         const std::vector<std::string>& targets) override;
-  Outcome<void> Destroy(const std::vector<std::string>& names) override;
+                                         const std::vector<std::string>& targets,
+                                         std::string_view request_key = {}) override;
+  Outcome<std::vector<VolumeInfo>> Snapshot(const std::vector<std::string>& names, int64_t ttl_sec,
+                                            std::string_view request_key = {}) override;
+  Outcome<VolumeInfo> Rollback(std::string_view snapshot,
+                               std::string_view request_key = {}) override;
+  Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag) override;
+  Outcome<VolumeInfo> Release(std::string_view name, std::string_view tag) override;
+  Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false,
+                        std::string_view request_key = {}) override;
   Outcome<void> Rename(std::string_view from, std::string_view to) override;
   std::vector<VolumeInfo> List() override;
   Outcome<VolumeInfo> Show(std::string_view name) override;
+  Outcome<VolumeInfo> Show(VolumeId id) override;
   Outcome<ExclusiveUsage> Exclusive(std::string_view name) override;
+  Outcome<ExclusiveUsage> WouldFree(const std::vector<std::string>& names, bool recursive) override;
+  Outcome<DiffResult> Diff(std::string_view a, std::string_view b,
+                           const DiffOptions& options) override;
   StoreStats Stats() override;
   Outcome<std::shared_ptr<FileSystem>> Attach(std::string_view name, bool importing) override;
-  Outcome<std::shared_ptr<FileSystem>> Resume(std::string_view name) override;
+  Outcome<std::shared_ptr<FileSystem>> Attach(VolumeId id) override;
+  Outcome<std::shared_ptr<FileSystem>> Resume(VolumeId id) override;
   void KeepOrphans() override;
   Outcome<std::shared_ptr<FileSystem>> AttachNetwork(VolumeId id) override;
   uint64_t Mark() override;
@@ -48,9 +66,16 @@ class HostImpl : public Host {
 
  private:
   std::shared_ptr<VolumeCore> CoreOf(const std::shared_ptr<clone::Volume>& volume);
+  Outcome<clone::CatalogEntry> FindReady(VolumeId id);  // kBusy: an import
   std::shared_ptr<VolumeCore> OpenCoreOf(VolumeId id);  // null: nobody works with it
   std::vector<std::pair<VolumeId, std::shared_ptr<VolumeCore>>> Cores();
   VolumeInfo InfoOf(const clone::CatalogEntry& entry);
+  std::vector<VolumeInfo> InfosOf(const std::vector<clone::CatalogEntry>& entries);
+  Outcome<ExclusiveUsage> CountExclusive(const std::vector<clone::CatalogEntry>& entries);
+  void DropCores(const std::vector<VolumeId>& ids);
+  // Stops the data of a volume, for a cut.
+  Outcome<DataGate> GateOf(VolumeId id);
+  void DestroyExpired();
   void RunBackground();
   void Tend(VolumeId id, const std::shared_ptr<VolumeCore>& core);
   void ReapLeftovers();
@@ -63,6 +88,7 @@ class HostImpl : public Host {
   uint64_t write_verifier_ = 0;
   std::unique_ptr<clone::Catalog> catalog_;
   DirtyBudget budget_;
+  Flusher flusher_;  // outlives the cores
 
   std::mutex cores_mutex_;
   // A core lives while somebody is attached or something waits to be written or freed.

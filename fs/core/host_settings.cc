@@ -12,7 +12,7 @@ namespace {
 constexpr std::string_view kPrefix = "setting/";
 constexpr std::string_view kVerifierKey = "write-verifier";
 
-tl::unexpected<Failure> Failed(Err err, std::string_view key) {
+tl::unexpected<Failure> SettingFailed(Err err, std::string_view key) {
   return Explain(err, "setting {} of the store ({}): see the server's log", key, NameOf(err));
 }
 
@@ -23,7 +23,7 @@ std::string RowKey(std::string_view key) { return std::string(kPrefix).append(ke
 Outcome<std::string> HostImpl::Setting(std::string_view key) {
   std::string value;
   Result<bool> found = catalog_->engine().kv().Get(cow::Table::kMeta, RowKey(key), value);
-  if (!found) return Failed(found.error(), key);
+  if (!found) return SettingFailed(found.error(), key);
   return *found ? value : std::string();
 }
 
@@ -35,7 +35,7 @@ Outcome<void> HostImpl::SetSetting(std::string_view key, std::string_view value)
   } else {
     batch->Put(cow::Table::kMeta, RowKey(key), value);
   }
-  if (Status written = kv.Write(*batch); !written) return Failed(written.error(), key);
+  if (Status written = kv.Write(*batch); !written) return SettingFailed(written.error(), key);
   return {};
 }
 
@@ -48,7 +48,7 @@ Outcome<std::vector<std::pair<std::string, std::string>>> HostImpl::Settings(
         if (key.starts_with(wanted)) found.emplace_back(key.substr(kPrefix.size()), value);
         return true;
       });
-  if (!scanned) return Failed(scanned.error(), prefix);
+  if (!scanned) return SettingFailed(scanned.error(), prefix);
   return found;
 }
 

@@ -64,6 +64,18 @@ Status Orphans::Claim(ClientId client) {
   return ScanLeftovers([&](InodeId ino) { holds_.Add(ino, client); });
 }
 
+Status Orphans::TreeReplaced() {
+  std::lock_guard reap_lock(reap_mutex_);
+  searched_ = false;
+  auto view = map_.Read();  // nothing is being unlinked while it lives
+  for (InodeId ino : holds_.Inodes()) {
+    auto record = LoadInodeEvenDying(*view, ino);
+    if (!record && record.error() != Err::kStale) return Fail(record.error());
+    if (!record || record->attr.nlink > 0) holds_.Forget(ino);
+  }
+  return {};
+}
+
 Status Orphans::FindLeftovers() {
   if (searched_) return {};
   std::lock_guard lock(mutex_);

@@ -36,6 +36,10 @@ class Orphans {
   void BeforeUnlinked(InodeId ino, std::vector<ClientId> holders);
   void AfterUnlinked(InodeId ino);
 
+  // The volume has another tree: what is not without links there is not held any more, and what it
+  // has left over is not known yet.
+  Status TreeReplaced();
+
   // At most `steps` transactions. True: more to do. `all`: leftovers too, whatever the time.
   Result<bool> Reap(size_t steps, bool all = false);
   // From now on clients stay holders when they leave, and nothing is freed: the server stops, and

@@ -54,7 +54,7 @@ Result<RequestLog::Entry> RequestLog::Note(cow::WriteTransaction& transaction,
                                            const RequestId& request, InodeId ino) {
   std::lock_guard lock(mutex_);
   PRISM_TRY(Load(transaction));
-  Entry entry{request, ino, next_++};
+  Entry entry{request, ino, next_++, resets_};
   std::string value;
   ByteWriter writer(value);
   writer.Put(entry.sequence);
@@ -69,7 +69,16 @@ Result<RequestLog::Entry> RequestLog::Note(cow::WriteTransaction& transaction,
 void RequestLog::Noted(const Entry& entry) {
   if (entry.sequence == 0) return;
   std::lock_guard lock(mutex_);
-  Insert(entry);
+  if (entry.tree == resets_) Insert(entry);
+}
+
+void RequestLog::Reset() {
+  std::lock_guard lock(mutex_);
+  ++resets_;
+  loaded_ = false;
+  next_ = 1;
+  ring_.clear();
+  done_.clear();
 }
 
 Result<InodeId> RequestLog::Find(cow::VolumeMap& map, const RequestId& request) {

@@ -26,12 +26,16 @@ class RequestLog {
     RequestId request;
     InodeId ino = 0;
     uint64_t sequence = 0;  // 0: nothing was noted
+    uint64_t tree = 0;      // how often there had been a Reset
   };
   // Adds the item to the transaction; Noted, once that has committed.
   Result<Entry> Note(cow::WriteTransaction& transaction, const RequestId& request, InodeId ino);
   void Noted(const Entry& entry);
 
   Result<InodeId> Find(cow::VolumeMap& map, const RequestId& request);
+
+  // The volume has another tree, and so perhaps other requests.
+  void Reset();
 
  private:
   struct Hash {
@@ -44,6 +48,7 @@ class RequestLog {
 
   std::mutex mutex_;  // a leaf, taken within the volume's lock; guards all that follows
   bool loaded_ = false;
+  uint64_t resets_ = 0;
   uint64_t next_ = 1;
   std::vector<Entry> ring_;
   std::unordered_map<RequestId, InodeId, Hash> done_;

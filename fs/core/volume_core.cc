@@ -70,9 +70,17 @@ Status VolumeCore::FlushAged(std::chrono::steady_clock::time_point now) {
 Result<DataGate> VolumeCore::LockData() {
   PRISM_TRY(Flush());  // most of it while writers still go on
   impl_->data.Stop();
-  DataGate gate(this);
+  DataGate gate(shared_from_this());
   PRISM_TRY(Flush());
   return gate;
+}
+
+Status VolumeCore::TreeReplaced() {
+  impl_->data.DiscardAll();
+  impl_->requests.Reset();
+  Status orphans = impl_->orphans.TreeReplaced();
+  impl_->clients.TellAll();
+  return orphans;
 }
 
 void VolumeCore::UnlockData() { impl_->data.Resume(); }

@@ -18,6 +18,7 @@
 #include "fs/base/error.h"
 #include "fs/contract/file_system.h"
 #include "fs/core/dirty_budget.h"
+#include "fs/core/flusher.h"
 
 namespace prism::fs {
 
@@ -26,6 +27,7 @@ struct CoreOptions {
   std::chrono::milliseconds dirty_age{1000};  // data older than this goes with FlushAged
   // Unlinked files of an earlier run are kept until then, for clients that resume.
   std::chrono::steady_clock::time_point leftovers_from{};
+  Flusher* flusher = nullptr;                 // saves full blocks early; outlives the core
 };
 
 struct AttachOptions {
@@ -40,7 +42,7 @@ class VolumeCore;
 class DataGate {
  public:
   DataGate() = default;
-  DataGate(DataGate&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+  DataGate(DataGate&& other) noexcept = default;
   DataGate& operator=(DataGate&& other) noexcept {
     std::swap(core_, other.core_);
     return *this;
@@ -49,8 +51,8 @@ class DataGate {
 
  private:
   friend class VolumeCore;
-  explicit DataGate(VolumeCore* core) : core_(core) {}
-  VolumeCore* core_ = nullptr;  // must outlive the gate
+  explicit DataGate(std::shared_ptr<VolumeCore> core) : core_(std::move(core)) {}
+  std::shared_ptr<VolumeCore> core_;
 };
 
 // Writes the root directory (mode 0755, owned by root) into a volume that has none. A volume that
@@ -85,6 +87,10 @@ class VolumeCore : public std::enable_shared_from_this<VolumeCore> {
   // Stops writes of data, waits for those under way, and flushes: everything acknowledged before is
   // in the map while the gate lives. Take the cut of a clone under it.
   Result<DataGate> LockData();
+
+  // The map has been given another tree, under a DataGate: forgets what was known of the old one,
+  // and tells all clients to.
+  Status TreeReplaced();
 
   // Frees inodes that nobody holds: at most `steps` transactions of about a thousand items each.
   // One of the first calls looks for what an earlier run or the volume's ancestor left. True: more

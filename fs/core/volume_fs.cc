@@ -105,7 +105,7 @@ Status VolumeFs::Fsync(const Caller&, InodeId ino, bool) {
   PRISM_TRY(Alive());
   {
     auto view = impl_.map->Read();
-    PRISM_TRY(LoadInode(*view, ino));
+    PRISM_TRY(Load(*view, ino));
   }
   PRISM_TRY(impl_.data.Flush(ino));
   return impl_.map->WaitDurable(impl_.map->LastLsn());

@@ -17,6 +17,7 @@
 #include "fs/mount/daemon.h"
 #include "fs/mount/mount_point.h"
 #include "fs/mount/mount_session.h"
+#include "fs/mount/root_daemon.h"
 
 namespace prism::mount {
 namespace {
@@ -49,11 +50,12 @@ class Disconnect {
   int fd_;
 };
 
-// SIGTERM and its like as a descriptor; blocked in this thread and those that it starts.
+// SIGTERM and its like, and SIGCONT, as a descriptor; blocked in this thread and those that it
+// starts.
 Outcome<int> CatchSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
+  for (int number : {SIGTERM, SIGINT, SIGHUP, SIGCONT}) sigaddset(&set, number);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   int fd = signalfd(-1, &set, SFD_CLOEXEC);
@@ -75,17 +77,24 @@ void OnSignal(MountSession& session, int number, int count) {
   if (auto detached = session.Detach(); !detached) spdlog::error(detached.error().message);
 }
 
-Outcome<void> ServeUntilEnd(MountSession& session, int signal_fd, Disconnect& disconnect) {
+Outcome<void> ServeUntilEnd(MountSession& session, int signal_fd, Disconnect& disconnect,
+                            bool is_root) {
   std::array<pollfd, 3> fds = {
       {{session.ended_fd(), POLLIN, 0}, {disconnect.fd(), POLLIN, 0}, {signal_fd, POLLIN, 0}}};
+  int timeout_ms = -1;
   for (int signals = 0;;) {
-    if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return ExplainErrno(errno, "poll");
+    if (poll(fds.data(), fds.size(), timeout_ms) < 0 && errno != EINTR)
+      return ExplainErrno(errno, "poll");
+    if (timeout_ms >= 0) RefreshWhatSystemdAsks();
     if (fds[0].revents) return {};
     if (fds[1].revents) break;
     if (fds[2].revents) {
       signalfd_siginfo info = {};
-      if (read(signal_fd, &info, sizeof info) == sizeof info)
+      if (read(signal_fd, &info, sizeof info) != sizeof info) continue;
+      if (info.ssi_signo != SIGCONT)
         OnSignal(session, static_cast<int>(info.ssi_signo), ++signals);
+      else if (is_root)
+        timeout_ms = kRefreshMs;
     }
   }
   session.Abort();
@@ -116,7 +125,7 @@ Outcome<void> ServeMount(const MountOptions& options, const Connector& connect,
   if (!presence) spdlog::warn("umount will not wait for us: {}", presence.error().message);
   spdlog::info("{} is mounted on {}", options.volume, session->directory());
   on_live();
-  Outcome<void> outcome = ServeUntilEnd(*session, signal_fd, *disconnect);
+  Outcome<void> outcome = ServeUntilEnd(*session, signal_fd, *disconnect, options.is_root);
   session.reset();
   if (outcome && !options.read_only) {
     Status synced = file_system->Sync(fs::Caller{});

@@ -19,9 +19,10 @@ struct MountOptions {
   bool read_only = false;
   bool allow_other = true;  // needs root
   bool share_locks = true;  // see SessionOptions
+  bool is_root = false;     // to become the root file system: see root_daemon.h
   unsigned threads = 2;
   uint64_t patience_ms = 60'000;  // how long to wait for a server that has gone; 0: not at all
-  std::string log_path;  // of the background process; empty: syslog
+  std::string log_path;           // of the background process; empty: syslog
 };
 
 // Gives the file system to mount. `on_disconnect` may be called once, from any thread, when it has
@@ -40,8 +41,8 @@ using Connector =
 // REQUIRES: the process has no other threads; the signals' handling is ours from here on.
 Outcome<void> RunMount(const MountOptions& options);
 
-// The same over another way to the server than options.lane_path. The maker is called in the process
-// that serves.
+// The same over another way to the server than options.lane_path. The maker is called in the
+// process that serves.
 using EndpointsMaker = std::function<vrpc::EndpointFactory()>;
 Outcome<void> RunMountOverLane(const MountOptions& options, const EndpointsMaker& endpoints);
 

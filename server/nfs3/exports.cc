@@ -21,8 +21,11 @@ Result<std::shared_ptr<const Exports::Export>> Exports::Find(VolumeId volume) {
       return slot->second.found;
     }
   }
+  const Outcome<fs::VolumeInfo> info = host_.Show(volume);
+  if (!info) return Fail(info.error().code == Err::kNoEntry ? Err::kStale : info.error().code);
   auto made = std::make_shared<Export>();
-  Outcome<AccessRules> rules = StoredRules(volume);
+  made->snapshot_of = info->snapshot_of;
+  Outcome<AccessRules> rules = StoredRules(*info);
   if (!rules) {
     spdlog::error("access rules of volume {}: {}", volume, rules.error().message);
     return Fail(Err::kIo);
@@ -50,14 +53,17 @@ void Exports::Drop(VolumeId volume) {
   slots_.erase(slot);
 }
 
-Outcome<AccessRules> Exports::StoredRules(VolumeId volume) {
-  PRISM_ASSIGN(const std::string stored, host_.Setting(KeyOf(volume)));
+Outcome<AccessRules> Exports::StoredRules(const fs::VolumeInfo& volume) {
+  PRISM_ASSIGN(std::string stored, host_.Setting(KeyOf(volume.id)));
+  if (stored.empty() && volume.snapshot_of != 0) {
+    PRISM_ASSIGN(stored, host_.Setting(KeyOf(volume.snapshot_of)));
+  }
   return AccessRules::Parse(stored);
 }
 
 Outcome<std::string> Exports::RulesOf(std::string_view name) {
   PRISM_ASSIGN(fs::VolumeInfo volume, host_.Show(name));
-  PRISM_ASSIGN(AccessRules rules, StoredRules(volume.id));
+  PRISM_ASSIGN(AccessRules rules, StoredRules(volume));
   return rules.Text();
 }
 
@@ -69,6 +75,10 @@ Outcome<void> Exports::SetRules(std::string_view name, std::string_view text) {
   std::lock_guard lock(mutex_);
   ++rules_changes_;
   Drop(volume.id);
+  std::vector<VolumeId> snapshots;
+  for (const auto& [id, slot] : slots_)
+    if (slot.found->snapshot_of == volume.id) snapshots.push_back(id);
+  for (VolumeId id : snapshots) Drop(id);
   return {};
 }
 

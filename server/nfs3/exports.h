@@ -23,11 +23,13 @@ class Exports {
   struct Export {
     std::shared_ptr<fs::FileSystem> fs;
     AccessRules rules;
+    VolumeId snapshot_of = 0;
   };
   // kStale: there is no such volume (any more).
   Result<std::shared_ptr<const Export>> Find(VolumeId volume);
 
-  Outcome<AccessRules> StoredRules(VolumeId volume);
+  // Those of its volume, where a snapshot has none.
+  Outcome<AccessRules> StoredRules(const fs::VolumeInfo& volume);
   // The rules of a volume, as stored; and new ones, from the next request on. Empty: the default.
   Outcome<std::string> RulesOf(std::string_view name);
   Outcome<void> SetRules(std::string_view name, std::string_view rules);

@@ -127,7 +127,7 @@ void MountProgram::Export(const rpc::Call& call, rpc::Reply& reply) {
   rpc::XdrWriter& out = reply.out();
   for (const fs::VolumeInfo& volume : services_.host.List()) {
     if (volume.importing || out.size() > kExportBytesMax) continue;
-    const Outcome<AccessRules> rules = services_.exports.StoredRules(volume.id);
+    const Outcome<AccessRules> rules = services_.exports.StoredRules(volume);
     if (!rules || rules->Find(call.peer) == nullptr) continue;
     out.Bool(true);
     out.String("/" + volume.name);

@@ -38,10 +38,10 @@ std::shared_ptr<const std::vector<std::byte>> Flatten(const OutMessage& message)
 
 }  // namespace
 
-Dispatcher::Dispatcher(const RpcOptions& options, Counters& counters)
-    : programs_(options.programs),
-      has_durability_(options.wait_durable != nullptr),
+Dispatcher::Dispatcher(const RpcOptions& options, Counters& counters, Seats& seats)
+    : has_durability_(options.wait_durable != nullptr),
       counters_(counters),
+      seats_(seats),
       reply_cache_(options.reply_cache),
       gate_(BlockingMax(options.workers), ClientBlockingMax(options.workers)),
       durable_(
@@ -49,9 +49,15 @@ Dispatcher::Dispatcher(const RpcOptions& options, Counters& counters)
           [this](std::vector<PendingReply>& replies, Status status) {
             DeliverDurable(replies, status);
           },
-          counters) {}
+          counters) {
+  for (const std::shared_ptr<Program>& program : options.programs) {
+    Service& service = services_.emplace_back(program);
+    for (const Procedure& procedure : program->procedures())
+      service.paces.emplace_back(/*slow=*/procedure.may_block);
+  }
+}
 
-Dispatcher::Served Dispatcher::Serve(const std::shared_ptr<Connection>& connection) {
+Dispatcher::Served Dispatcher::Serve(Seat& seat, const std::shared_ptr<Connection>& connection) {
   const bool granted = connection->TakeGrant();
   RecordReader& input = connection->input();
   CallHeader call;
@@ -67,26 +73,29 @@ Dispatcher::Served Dispatcher::Serve(const std::shared_ptr<Connection>& connecti
     else if (!Locate(call, target, error))
       served = Answer(*connection, error);
     else
-      return ServeCall(connection, call, target, granted);
+      return ServeCall(seat, connection, call, target, granted);
   }
   if (granted) gate_.Leave(*connection->client());
   return served;
 }
 
-bool Dispatcher::Locate(const CallHeader& call, Target& target, ReplyHeader& error) const {
+bool Dispatcher::Locate(const CallHeader& call, Target& target, ReplyHeader& error) {
   uint32_t low = UINT32_MAX;
   uint32_t high = 0;
-  for (const std::shared_ptr<Program>& program : programs_) {
-    if (program->number() != call.program) continue;
-    low = std::min(low, program->version());
-    high = std::max(high, program->version());
-    if (program->version() == call.version) target.program = program.get();
+  Service* found = nullptr;
+  for (Service& service : services_) {
+    const Program& program = *service.program;
+    if (program.number() != call.program) continue;
+    low = std::min(low, program.version());
+    high = std::max(high, program.version());
+    if (program.version() == call.version) found = &service;
   }
-  if (target.program == nullptr) {
+  if (found == nullptr) {
     error = low <= high ? ReplyHeader::ProgramMismatch(call.xid, low, high)
                         : ReplyHeader::Accepted(call.xid, AcceptStat::kProgramUnavailable, 0);
     return false;
   }
+  target.program = found->program.get();
   if (call.procedure == kNullProcedure) return true;
   const std::span<const Procedure> procedures = target.program->procedures();
   if (call.procedure >= procedures.size() || procedures[call.procedure].name.empty()) {
@@ -94,6 +103,7 @@ bool Dispatcher::Locate(const CallHeader& call, Target& target, ReplyHeader& err
     return false;
   }
   target.procedure = &procedures[call.procedure];
+  target.pace = &found->paces[call.procedure];
   return true;
 }
 
@@ -106,7 +116,7 @@ Dispatcher::Served Dispatcher::Answer(Connection& connection, const ReplyHeader&
   return Served::kDone;
 }
 
-Dispatcher::Served Dispatcher::ServeCall(const std::shared_ptr<Connection>& connection,
+Dispatcher::Served Dispatcher::ServeCall(Seat& seat, const std::shared_ptr<Connection>& connection,
                                          const CallHeader& call, const Target& target,
                                          bool granted) {
   RecordReader& input = connection->input();
@@ -114,6 +124,7 @@ Dispatcher::Served Dispatcher::ServeCall(const std::shared_ptr<Connection>& conn
   Job job{.connection = connection,
           .program = target.program,
           .procedure = call.procedure,
+          .pace = target.pace,
           .replay_guarded = target.procedure != nullptr && target.procedure->replay_guarded,
           .id = {.xid = call.xid}};
   bool done = true;
@@ -135,23 +146,23 @@ Dispatcher::Served Dispatcher::ServeCall(const std::shared_ptr<Connection>& conn
         if (!gate_.EnterOrWait(connection)) return Served::kReleased;
         connection->Unpark();
       }
-      return RunReleased(job, call);
+      return RunReleased(seat, job, call);
     } else {
       done = false;
     }
   }
   if (granted) gate_.Leave(client);
-  const bool lead = !done && Run(job, call.credentials, call.args);
+  const bool lead = !done && Run(seat, job, call.credentials, call.args);
   input.Pop();
   if (!lead) return Served::kDone;
   connection->Flush();
   connection->Release(input.Pending());
-  durable_.Lead();
+  Lead(seat);
   return Served::kReleased;
 }
 
 // The caller is in the gate. Others go on with the connection meanwhile.
-Dispatcher::Served Dispatcher::RunReleased(const Job& job, const CallHeader& call) {
+Dispatcher::Served Dispatcher::RunReleased(Seat& seat, const Job& job, const CallHeader& call) {
   thread_local RecordBuffer scratch;
   Connection& connection = *job.connection;
   RecordReader& input = connection.input();
@@ -162,12 +173,17 @@ Dispatcher::Served Dispatcher::RunReleased(const Job& job, const CallHeader& cal
   PRISM_CHECK(DecodeCall(record, moved) && moved.args.data() == record.data() + args_offset);
   connection.Flush();
   connection.Release(input.Pending());
-  const bool lead = Run(job, moved.credentials, moved.args);
+  const bool lead = Run(seat, job, moved.credentials, moved.args);
   gate_.Leave(*connection.client());
   if (!lead) connection.Flush();
   if (scratch.capacity() > RecordBuffer::kFreeBytes) scratch = RecordBuffer();
-  if (lead) durable_.Lead();
+  if (lead) Lead(seat);
   return Served::kReleased;
+}
+
+void Dispatcher::Lead(Seat& seat) {
+  seats_.Leave(seat);
+  durable_.Lead();
 }
 
 bool Dispatcher::Replayed(const Job& job, const ReplyCache::Found& found) {
@@ -201,7 +217,7 @@ bool Dispatcher::EncodeRefusal(const Job& job, Err why, OutMessage& message) {
   return true;
 }
 
-bool Dispatcher::Run(const Job& job, const Credentials& credentials,
+bool Dispatcher::Run(Seat& seat, const Job& job, const Credentials& credentials,
                      std::span<const std::byte> args) {
   if (job.replay_guarded && Replayed(job, reply_cache_.Begin(job.id, job.connection))) return false;
   job.connection->calls().fetch_add(1, std::memory_order_relaxed);
@@ -210,7 +226,11 @@ bool Dispatcher::Run(const Job& job, const Credentials& credentials,
   Reply reply(message.results);
   const Call call{
       .id = job.id, .peer = job.connection->peer(), .credentials = credentials, .args = args};
+  if (job.pace->slow()) seats_.Leave(seat);
+  seat.Begin(job.pace);
+  const uint64_t start_ns = Pace::NowNs();
   job.program->Run(job.procedure, call, reply);
+  job.pace->Learn(Pace::NowNs() - start_ns);
 
   if (reply.dropped()) {
     End(job, nullptr);

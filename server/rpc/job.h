@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "server/rpc/connection.h"
+#include "server/rpc/pace.h"
 #include "server/rpc/program.h"
 
 namespace prism::rpc {
@@ -14,6 +15,7 @@ struct Job {
   std::shared_ptr<Connection> connection;
   Program* program = nullptr;
   uint32_t procedure = 0;
+  Pace* pace = nullptr;
   bool replay_guarded = false;
   CallId id;
 };

@@ -15,7 +15,9 @@
 #include "fs/base/check.h"
 #include "server/rpc/connection_table.h"
 #include "server/rpc/dispatcher.h"
+#include "server/rpc/follower.h"
 #include "server/rpc/log_limit.h"
+#include "server/rpc/seats.h"
 #include "server/rpc/socket.h"
 
 namespace prism::rpc {
@@ -43,7 +45,8 @@ class RpcServer::Impl {
   explicit Impl(RpcOptions options)
       : options_(std::move(options)),
         table_(options_, counters_),
-        dispatcher_(options_, counters_) {}
+        seats_(std::max(1u, options_.workers)),
+        dispatcher_(options_, counters_, seats_) {}
   ~Impl() { Stop(); }
 
   Outcome<void> Start();
@@ -54,10 +57,12 @@ class RpcServer::Impl {
  private:
   Outcome<void> WatchOwn(int fd, uint64_t token, uint32_t events);
   void Arm(int fd, uint64_t token);
-  void Work();
-  void Serve(const std::shared_ptr<Connection>& connection);
+  void Work(Seat& seat);
+  void Handle(Seat& seat, Follower& follower, const epoll_event& event);
+  // Returns the number of records that it has come to.
+  uint32_t Serve(Seat& seat, const std::shared_ptr<Connection>& connection);
   // False: the reading role has gone.
-  bool ServeRecords(const std::shared_ptr<Connection>& connection, uint32_t& records);
+  bool ServeRecords(Seat& seat, const std::shared_ptr<Connection>& connection, uint32_t& records);
   // False: the connection has been closed. drained: no more bytes wait in the socket.
   bool Receive(const std::shared_ptr<Connection>& connection, size_t& received_bytes,
                bool& drained);
@@ -76,9 +81,9 @@ class RpcServer::Impl {
   UniqueFd listener_;
   PeerAddress address_;
   ConnectionTable table_;
+  Seats seats_;
   Dispatcher dispatcher_;
   LogLimit log_;
-  std::atomic<int> idle_ = 0;  // workers asleep in epoll_wait
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> accept_paused_ = false;
   std::vector<std::thread> threads_;
@@ -94,9 +99,10 @@ Outcome<void> RpcServer::Impl::Start() {
   PRISM_TRY(WatchOwn(stop_.get(), kStopToken, EPOLLIN));
   PRISM_TRY(WatchOwn(timer_.get(), kTimerToken, EPOLLIN | EPOLLONESHOT));
   PRISM_TRY(WatchOwn(listener_.get(), kListenToken, EPOLLIN | EPOLLONESHOT));
+  PRISM_TRY(seats_.Start(epoll_.get(), stop_.get()));
   SetSweep();
   for (uint32_t i = 0; i < std::max(1u, options_.workers); ++i) {
-    threads_.emplace_back([this] { Work(); });
+    threads_.emplace_back([this, i] { Work(seats_.seat(i)); });
     ::pthread_setname_np(threads_.back().native_handle(), "rpc-worker");
   }
   return {};
@@ -108,6 +114,7 @@ void RpcServer::Impl::Stop() {
   if (stop_) PRISM_CHECK(::write(stop_.get(), &one, sizeof one) == sizeof one);  // never reset
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
+  seats_.Stop();
   listener_.Reset();
   for (const auto& connection : table_.All()) Close(connection, {});
 }
@@ -123,51 +130,55 @@ void RpcServer::Impl::Arm(int fd, uint64_t token) {
   PRISM_CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0);
 }
 
-void RpcServer::Impl::Work() {
+void RpcServer::Impl::Work(Seat& seat) {
+  Follower follower;
   while (!stopping_.load(std::memory_order_relaxed)) {
     epoll_event event{};
-    idle_.fetch_add(1, std::memory_order_relaxed);
-    const int count = ::epoll_wait(epoll_.get(), &event, 1, -1);
-    idle_.fetch_sub(1, std::memory_order_relaxed);
-    if (count < 1) continue;
-    switch (event.data.u64) {
-      case kStopToken:
-        return;
-      case kListenToken:
-        Accept();
-        continue;
-      case kTimerToken:
-        Sweep();
-        continue;
-    }
-    const std::shared_ptr<Connection> connection = table_.Find(event.data.u64);
-    if (connection == nullptr) continue;  // it went between its event and now
-    const Connection::Duty duty = connection->Take(event.events);
-    if (duty.write) connection->Resume();
-    if (duty.read) Serve(connection);
+    if (!seats_.Next(seat, event)) continue;
+    Handle(seat, follower, event);
+    seats_.Done(seat);
   }
 }
 
-void RpcServer::Impl::Serve(const std::shared_ptr<Connection>& connection) {
+void RpcServer::Impl::Handle(Seat& seat, Follower& follower, const epoll_event& event) {
+  switch (event.data.u64) {
+    case kStopToken:
+      return;
+    case kListenToken:
+      return Accept();
+    case kTimerToken:
+      return Sweep();
+  }
+  const std::shared_ptr<Connection> connection = table_.Find(event.data.u64);
+  if (connection == nullptr) return;  // it went between its event and now
+  const Connection::Duty duty = connection->Take(event.events);
+  if (duty.write) connection->Resume();
+  if (!duty.read) return;
+  const uint32_t records = Serve(seat, connection);
+  follower.Served(connection->id(), connection->fd(), records);
+}
+
+uint32_t RpcServer::Impl::Serve(Seat& seat, const std::shared_ptr<Connection>& connection) {
   RecordReader& input = connection->input();
   uint32_t records = 0;
   size_t received_bytes = 0;
   bool drained = false;
   for (;;) {
-    if (!ServeRecords(connection, records)) return;
-    const bool turn_over = (records >= kTurnRecords || received_bytes >= kTurnBytes) &&
-                           idle_.load(std::memory_order_relaxed) == 0;
+    if (!ServeRecords(seat, connection, records)) return records;
+    const bool turn_over =
+        (records >= kTurnRecords || received_bytes >= kTurnBytes) && !seats_.OthersWait();
     if (drained || turn_over || connection->output_blocked() || input.Pending()) break;
     connection->Flush();
-    if (!Receive(connection, received_bytes, drained)) return;
+    if (!Receive(connection, received_bytes, drained)) return records;
   }
   // In this order: a client's next call then finds its socket watched, and this thread asleep, and
   // no other is woken for it.
   connection->Release(input.Pending());
   connection->Flush();
+  return records;
 }
 
-bool RpcServer::Impl::ServeRecords(const std::shared_ptr<Connection>& connection,
+bool RpcServer::Impl::ServeRecords(Seat& seat, const std::shared_ptr<Connection>& connection,
                                    uint32_t& records) {
   RecordReader& input = connection->input();
   for (uint32_t unflushed = 0;;) {
@@ -182,8 +193,8 @@ bool RpcServer::Impl::ServeRecords(const std::shared_ptr<Connection>& connection
         break;
     }
     if (connection->output_blocked() || stopping_.load(std::memory_order_relaxed)) return true;
-    if (++records > kTurnRecords && idle_.load(std::memory_order_relaxed) == 0) return true;
-    switch (dispatcher_.Serve(connection)) {
+    if (++records > kTurnRecords && !seats_.OthersWait()) return true;
+    switch (dispatcher_.Serve(seat, connection)) {
       case Dispatcher::Served::kReleased:
         return false;
       case Dispatcher::Served::kBroken:

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "tests/bench/measure.h"
 #include "tests/bench/nfs_jobs.h"
@@ -22,7 +23,8 @@ namespace {
 
 struct Options {
   std::vector<std::string> servers;  // NAME:PORT:MOUNTPORT:PATH
-  std::string hooks, json, only, shape;
+  std::string hooks, json, shape;
+  std::regex only{""};
   int entries = 10000;
   int file_mib = 64;
   int cold_random_reads = 500;
@@ -189,7 +191,7 @@ class NfsBench {
                           int depth);
   void AddColdRows(int connections, size_t file);
   bool Wanted(const Row& row) const {
-    return row.name.find(options_.only) != std::string::npos &&
+    return std::regex_search(row.name, options_.only) &&
            (options_.shape.empty() || options_.shape == ShapeOf(row));
   }
   void Measure(Row& row, size_t which);
@@ -330,7 +332,10 @@ int Run(int argc, char** argv) {
   app.add_option("--hooks", options.hooks, "directory with pids-NAME and the command restart-NAME")
       ->required();
   app.add_option("--json", options.json, "write the figures of every round to this file");
-  app.add_option("--only", options.only, "only rows with this in their name");
+  app.add_option_function<std::string>(
+      "--only", [&](const std::string& pattern) { options.only = pattern; },
+      "only rows in whose name this regular expression matches");
+  app.add_option("--row-ms", options.row_ms, "how long a row runs on a server in a round (300)");
   app.add_option("--shape", options.shape, "only rows with these connections: 1, 16 or \"1 x 16\"");
   app.add_option("--rounds", options.rounds, "how often each row runs (7; with --quick 3)");
   app.add_flag("--quick", quick, "fewer and smaller");

@@ -48,7 +48,84 @@ TEST_F(CommandTest, ALifeOfVolumes) {
   EXPECT_TRUE(Has(server.Prism("list").output, "web"));
   EXPECT_TRUE(Has(server.Prism("stat").output, "unique"));
   EXPECT_EQ(server.Json("stat")["result"]["volumes"], 2);
-  EXPECT_EQ(server.Prism("lanes").output, "nobody is attached\n");
+  EXPECT_EQ(server.Prism("lanes").output, "no lane is in use\n");
+}
+
+TEST_F(CommandTest, ALifeOfSnapshots) {
+  LiveServer server(directory_.path());
+  MakeTree(20);
+  ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " base").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("clone base 'web{1..3}'").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("snapshot web1@a web2@a").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("snapshot web1@a").exit_code, kExitExists);
+  EXPECT_EQ(server.Prism("snapshot web1@short --ttl 1s").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("clone web1@a copy").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("hold web1@a backup").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("destroy -r web1").exit_code, kExitBusy);
+  EXPECT_EQ(server.Prism("release web1@a backup").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("rollback web1@a").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("export -q web1@a dir:" + directory_ / "copy").exit_code, kExitDone);
+  EXPECT_EQ(Shell("diff -r " + tree_ + " " + directory_ / "copy").output, "");
+  for (int i = 0; i < 100 && Has(server.Names(), "@short"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(server.Names(), "base copy web1 web1@a web2 web2@a web3");
+  EXPECT_EQ(server.Prism("destroy web1").exit_code, kExitBusy);
+  EXPECT_EQ(server.Json("destroy -rn base web1 web2 web3")["result"]["would_destroy"], 6);
+  EXPECT_EQ(server.Prism("destroy base").exit_code, kExitDone);
+  const std::string tree = server.Prism("list --tree").output;
+  EXPECT_TRUE(Has(tree, "(base: gone)\n├─ web1 ")) << tree;
+  EXPECT_TRUE(Has(tree, "\n│  └─ web1@a ")) << tree;
+  EXPECT_TRUE(Has(tree, "\n│     └─ copy ")) << tree;
+  EXPECT_EQ(server.Prism("destroy -r 'web{1..3}' copy").exit_code, kExitDone);
+  EXPECT_EQ(server.Names(), "");
+}
+
+TEST_F(CommandTest, DiffSaysWhatChanged) {
+  LiveServer server(directory_.path());
+  MakeTree(20);
+  ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " a").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("clone a b").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("diff a b").output, "");
+  Shell("cd " + tree_ + " && rm 1 && echo new > new && echo changed > 2");
+  ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " c").exit_code, kExitDone);
+  const std::string lines = server.Prism("diff --content a c").output;
+  EXPECT_TRUE(Has(lines, "- /1\n")) << lines;
+  EXPECT_TRUE(Has(lines, "+ /new\n")) << lines;
+  EXPECT_TRUE(Has(lines, "M /2 (2 B -> 8 B)\n    0+8\n")) << lines;
+  EXPECT_TRUE(Has(server.Prism("diff --stat a c").output,
+                  "1 added, 1 removed, 0 renamed, 1 changed in data, "));
+  EXPECT_EQ(server.Json("diff a c")["result"]["changed_data"], 1);
+  EXPECT_EQ(server.Prism("diff a none").exit_code, kExitNotFound);
+  EXPECT_EQ(server.Names(), "a b c") << "what held them still shows";
+}
+
+TEST_F(CommandTest, DuCountsWhatIsHeldAlone) {
+  LiveServer server(directory_.path());
+  ASSERT_EQ(
+      Shell("mkdir " + tree_ + " && head -c 1000000 /dev/urandom > " + tree_ + "/f").exit_code, 0);
+  ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " a").exit_code, kExitDone);
+  const uint64_t alone = server.Json("du a")["result"][0]["exclusive_bytes"];
+  EXPECT_GE(alone, 1000000u);
+  ASSERT_EQ(server.Prism("clone a b").exit_code, kExitDone);
+  EXPECT_EQ(server.Json("du a")["result"][0]["exclusive_bytes"], 0);
+  EXPECT_EQ(server.Json("du --if-destroyed a b")["result"]["bytes"], alone);
+  EXPECT_TRUE(Has(server.Prism("du --csv").output, "a,2,1003520,0,0\nb,2,1003520,0,0\n"))
+      << server.Prism("du --csv").output;
+  EXPECT_EQ(server.Prism("du none").exit_code, kExitNotFound);
+}
+
+TEST_F(CommandTest, AThousandClonesInOneCallAndOnlyOnce) {
+  LiveServer server(directory_.path());
+  ASSERT_EQ(server.Prism("create base").exit_code, kExitDone);
+  const std::string arguments = "clone base 'vm{0001..1000}' --request-key fleet";
+  const nlohmann::json first = server.Json(arguments);
+  ASSERT_EQ(first["ok"], true) << first;
+  EXPECT_EQ(first["result"].size(), 1000u);
+  EXPECT_EQ(first["result"][999]["name"], "vm1000");
+  EXPECT_EQ(server.Prism("destroy vm0007").exit_code, kExitDone);
+  EXPECT_EQ(server.Json(arguments)["result"], first["result"]);
+  EXPECT_EQ(server.Json("stat")["result"]["volumes"], 1000);
+  EXPECT_NE(server.Prism("clone base other --request-key fleet").exit_code, kExitDone);
 }
 
 TEST_F(CommandTest, ExitCodesAndMessages) {
@@ -76,6 +153,13 @@ TEST_F(CommandTest, ExitCodesAndMessages) {
       {"clone v x x", kExitFailed, "x"},
       {"destroy v absent", kExitNotFound, "absent"},
       {"rename absent x", kExitNotFound, "absent"},
+      {"snapshot v", kExitFailed, "NAME@LABEL"},
+      {"snapshot absent@x", kExitNotFound, "absent"},
+      {"snapshot v@x --ttl soon", kExitFailed, "soon"},
+      {"rollback v@absent", kExitNotFound, "v@absent"},
+      {"hold absent tag", kExitNotFound, "absent"},
+      {"clone v 'x{1..}'", kExitFailed, "FIRST..LAST"},
+      {"clone v 'x{1..99999}'", kExitFailed, "10000"},
       {"export absent tar:/dev/null", kExitNotFound, "absent"},
       {"mount absent /mnt", kExitNotFound, "absent"},
       {"import dir:/absent x", kExitNotFound, "/absent"},
@@ -113,9 +197,11 @@ TEST_F(CommandTest, EveryVerbSpeaksJson) {
   const std::string copy = directory_ / "copy";
   for (const std::string& arguments :
        {"import dir:" + tree_ + " base", std::string("create x"), std::string("clone base y z"),
-        std::string("list"), std::string("show y"), std::string("rename y w"),
-        "export base dir:" + copy, "export base tar:" + directory_ / "base.tar",
-        std::string("stat"), std::string("lanes"), std::string("ping"), std::string("destroy w z"),
+        std::string("list"), std::string("show y"), std::string("snapshot y@s"),
+        std::string("hold y@s t"), std::string("release y@s t"), std::string("rollback y@s"),
+        std::string("destroy -n y@s"), std::string("rename y w"), "export base dir:" + copy,
+        "export base tar:" + directory_ / "base.tar", std::string("stat"), std::string("lanes"),
+        std::string("ping"), std::string("destroy -r w z"),
         "import tar:" + directory_ / "base.tar" + " again"}) {
     const nlohmann::json result = server.Json(arguments);
     ASSERT_TRUE(result.is_object()) << arguments;

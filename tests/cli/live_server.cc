@@ -14,11 +14,12 @@
 
 namespace prism::tool {
 
-LiveServer::LiveServer(const std::string& directory, const std::string& options)
+LiveServer::LiveServer(const std::string& directory, const std::string& options,
+                       const std::string& environment)
     : directory_(directory) {
   const std::string command =
-      fmt::format("exec {} --store {}/store --control {}/control.sock {} 2>>{}/log", PRISMD_PATH,
-                  directory, directory, options, directory);
+      fmt::format("{} exec {} --store {}/store --control {}/control.sock {} 2>>{}/log", environment,
+                  PRISMD_PATH, directory, directory, options, directory);
   pid_ = fork();
   if (pid_ == 0) {
     execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
@@ -36,7 +37,8 @@ LiveServer::LiveServer(const std::string& directory, const std::string& options)
 }
 
 LiveServer::~LiveServer() {
-  if (pid_ > 0) EXPECT_EQ(Stop(SIGTERM), 0) << Log();
+  if (pid_ <= 0) return;
+  EXPECT_EQ(Stop(SIGTERM), 0) << Log();
 }
 
 std::string LiveServer::Command(const std::string& arguments) const {
@@ -58,6 +60,10 @@ std::string LiveServer::Names() const {
 }
 
 int LiveServer::Stop(int signal) {
+  if (pid_ <= 0) {  // and kill(-1) would end every process there is
+    ADD_FAILURE() << "the server does not run";
+    return -1;
+  }
   kill(pid_, signal);
   int status = 0;
   for (int i = 0; i < 6000; ++i) {

@@ -13,7 +13,9 @@ namespace prism::tool {
 class LiveServer {
  public:
   // Starts it and waits until it answers. `directory` holds the store, the socket and the log.
-  explicit LiveServer(const std::string& directory, const std::string& options = "");
+  // environment: words of the shell that becomes the server, such as "A=$$".
+  explicit LiveServer(const std::string& directory, const std::string& options = "",
+                      const std::string& environment = "");
   ~LiveServer();  // SIGTERM; the test fails unless it ends cleanly
   LiveServer(const LiveServer&) = delete;
   LiveServer& operator=(const LiveServer&) = delete;

@@ -49,6 +49,33 @@ TEST_F(MountCommandTest, MountUseUnmount) {
   EXPECT_EQ(Shell("diff -r " + tree_ + " " + directory_ / "b").output, "") << "the base changed";
 }
 
+TEST_F(MountCommandTest, ASnapshotIsMountedReadOnlyAndARollbackIsSeenAtOnce) {
+  LiveServer server(directory_.path());
+  ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " a").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("snapshot a@before").exit_code, kExitDone);
+  const std::string log = " --log " + directory_ / "mount.log";
+  ASSERT_EQ(server.Prism("mount a " + at_ + log).exit_code, kExitDone);
+  const std::string other = directory_ / "other";
+  ASSERT_EQ(Shell("mkdir " + other).exit_code, 0);
+  ASSERT_EQ(server.Prism("mount a@before " + other + log).exit_code, kExitDone);
+  EXPECT_NE(Shell("grep -q ' " + other + " .*ro,' /proc/mounts && echo ro").output, "");
+  EXPECT_TRUE(Shell("touch " + other + "/d/f 2>&1").output.find("Read-only") != std::string::npos);
+
+  const std::string look = "cat " + at_ + "/d/f; ls " + at_ + " " + at_ + "/d; ";
+  const std::string before = Shell(look).output;
+  Shell("echo changed > " + at_ + "/d/f; echo new > " + at_ + "/d/new; mv " + at_ + "/d " + at_ +
+        "/e");
+  EXPECT_EQ(Shell("cat " + at_ + "/e/f").output, "changed\n");
+  EXPECT_EQ(Shell("cat " + other + "/d/f").output, "hello\n");
+  ASSERT_EQ(server.Prism("rollback a@before").exit_code, kExitDone);
+  for (int i = 0; i < 50 && Shell(look).output != before; ++i) Shell("sleep 0.1");
+  EXPECT_EQ(Shell(look).output, before);
+  EXPECT_NE(Shell("cat " + at_ + "/e/f").exit_code, 0);
+  EXPECT_EQ(Shell("echo again > " + at_ + "/d/f && sync && cat " + at_ + "/d/f").output, "again\n");
+  EXPECT_EQ(server.Prism("umount " + other).exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("umount " + at_).exit_code, kExitDone);
+}
+
 TEST_F(MountCommandTest, WhatIsWrongIsSaid) {
   LiveServer server(directory_.path());
   ASSERT_EQ(server.Prism("create a").exit_code, kExitDone);
@@ -93,10 +120,10 @@ TEST_F(MountCommandTest, AFullDiskIsAClearErrorAndLeavesNothing) {
   EXPECT_EQ(Shell("diff -r " + tree_ + " " + directory_ / "copy").output, "");
 }
 
-TEST_F(MountCommandTest, AServerThatDiesTakesItsMountsAway) {
+TEST_F(MountCommandTest, AServerThatNobodyWaitsForTakesItsMountsAway) {
   LiveServer server(directory_.path());
   ASSERT_EQ(server.Prism("create a").exit_code, kExitDone);
-  ASSERT_EQ(server.Prism("mount a " + at_).exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("mount --wait-for-server 0 a " + at_).exit_code, kExitDone);
   server.Stop(SIGKILL);
   // Nothing hangs: the mount is gone, or every call on it is an error, within seconds.
   const ShellResult result = Shell("sleep 2; timeout 20 ls " + at_ + "/; echo $?; mountpoint -q " +

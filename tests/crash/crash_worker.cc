@@ -143,7 +143,10 @@ int Dump(const Arguments& arguments) {
     for (auto& [name, fs] : attached) {
       auto info = host->Show(name);
       std::string problems;
-      store[name] = ReadVolume(*fs, info ? info->inodes : 0, problems);
+      // A snapshot keeps what had been unlinked and was still open.
+      std::optional<uint64_t> inodes;
+      if (!info || info->snapshot_of == 0) inodes = info ? info->inodes : 0;
+      store[name] = ReadVolume(*fs, inodes, problems);
       if (!problems.empty()) errors += fmt::format("volume {}: {}", name, problems);
     }
   }

@@ -195,7 +195,11 @@ Status RunOnHost(fs::Host& host, const Op& op) {
     case OpKind::kVolumeClone:
       return DoneOutcome(host.Clone(op.path, {op.other}));
     case OpKind::kVolumeDestroy:
-      return DoneOutcome(host.Destroy({op.path}));
+      return DoneOutcome(host.Destroy({op.path}, true));
+    case OpKind::kVolumeSnapshot:
+      return DoneOutcome(host.Snapshot({op.other}, 0));
+    case OpKind::kVolumeRollback:
+      return DoneOutcome(host.Rollback(op.path));
     case OpKind::kVolumeRename:
       return DoneOutcome(host.Rename(op.path, op.other));
     case OpKind::kCheckpoint:
@@ -309,12 +313,13 @@ class Reader {
 
 }  // namespace
 
-Volume ReadVolume(fs::FileSystem& fs, uint64_t inodes_expected, std::string& errors) {
+Volume ReadVolume(fs::FileSystem& fs, std::optional<uint64_t> inodes_expected,
+                  std::string& errors) {
   Reader reader(fs, errors);
   Volume volume = reader.ReadAll();
-  if (reader.inodes() != inodes_expected)
+  if (inodes_expected && reader.inodes() != *inodes_expected)
     errors +=
-        fmt::format("{} inodes are counted, {} have names\n", inodes_expected, reader.inodes());
+        fmt::format("{} inodes are counted, {} have names\n", *inodes_expected, reader.inodes());
   return volume;
 }
 

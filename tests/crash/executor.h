@@ -1,6 +1,7 @@
 // Performs the operations of a script on a file system, through the contract alone.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "fs/contract/file_system.h"
@@ -36,6 +37,6 @@ class Executor {
 Status RunOnHost(fs::Host& host, const Op& op);
 
 // Reads everything. What does not hold together is told in `errors`, a line each.
-Volume ReadVolume(fs::FileSystem& fs, uint64_t inodes_expected, std::string& errors);
+Volume ReadVolume(fs::FileSystem& fs, std::optional<uint64_t> inodes_expected, std::string& errors);
 
 }  // namespace prism::crash

@@ -45,7 +45,13 @@ Status RunOnControl(tool::ControlClient& control, const Op& op) {
       reply = control.Call("clone", {{"source", op.path}, {"targets", {op.other}}});
       break;
     case OpKind::kVolumeDestroy:
-      reply = control.Call("destroy", {{"names", {op.path}}});
+      reply = control.Call("destroy", {{"names", {op.path}}, {"recursive", true}});
+      break;
+    case OpKind::kVolumeSnapshot:
+      reply = control.Call("snapshot", {{"names", {op.other}}});
+      break;
+    case OpKind::kVolumeRollback:
+      reply = control.Call("rollback", {{"name", op.path}});
       break;
     case OpKind::kVolumeRename:
       reply = control.Call("rename", {{"from", op.path}, {"to", op.other}});
@@ -70,7 +76,13 @@ class Clients {
         client = *connected;
         clients_.push_back(client);
       }
-      threads_.emplace_back([this, i, client, control_path] { Work(i, client, control_path); });
+      // Here, because a thread may begin after the server has been killed.
+      auto control = tool::ControlClient::Connect(control_path);
+      EXPECT_TRUE(control.has_value());
+      if (!control) continue;
+      controls_.push_back(std::make_unique<tool::ControlClient>(std::move(*control)));
+      threads_.emplace_back(
+          [this, i, client, raw = controls_.back().get()] { Work(i, client, *raw); });
     }
   }
   ~Clients() { Join(); }
@@ -89,14 +101,12 @@ class Clients {
 
  private:
   void Work(uint32_t thread, const std::shared_ptr<vrpc::Client>& client,
-            const std::string& control_path) {
+            tool::ControlClient& control) {
     ++working_;
-    auto control = tool::ControlClient::Connect(control_path);
-    EXPECT_TRUE(control.has_value());
     const std::vector<Op>& ops = script_[thread].ops;
     for (uint32_t i = 0; i < ops.size(); ++i) {
       Tell({Event::Kind::kBegin, thread, i, 0});
-      Status status = client ? Executor(*client).Run(ops[i]) : RunOnControl(*control, ops[i]);
+      Status status = client ? Executor(*client).Run(ops[i]) : RunOnControl(control, ops[i]);
       Err error = status ? Err::kOk : status.error();
       Tell({Event::Kind::kEnd, thread, i, static_cast<uint32_t>(error)});
       if (status) continue;
@@ -112,6 +122,7 @@ class Clients {
 
   const Script& script_;
   std::vector<std::shared_ptr<vrpc::Client>> clients_;
+  std::vector<std::unique_ptr<tool::ControlClient>> controls_;
   std::vector<std::thread> threads_;
   std::atomic<int> working_{0};
   std::mutex mutex_;

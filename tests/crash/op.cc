@@ -8,11 +8,12 @@ namespace prism::crash {
 
 std::string Describe(const Op& op) {
   static constexpr const char* kNames[] = {
-      "create",   "mkdir",         "symlink",    "fifo",       "write",         "write-sync",
-      "truncate", "punch",         "zero",       "copy-range", "rename",        "exchange",
-      "link",     "unlink",        "rmdir",      "set-mode",   "set-owner",     "set-mtime",
-      "setxattr", "rmxattr",       "fsync",      "sync",       "volume-create", "clone",
-      "destroy",  "volume-rename", "checkpoint", "flush",      "pause"};
+      "create",   "mkdir",    "symlink", "fifo",          "write",         "write-sync",
+      "truncate", "punch",    "zero",    "copy-range",    "rename",        "exchange",
+      "link",     "unlink",   "rmdir",   "set-mode",      "set-owner",     "set-mtime",
+      "setxattr", "rmxattr",  "fsync",   "sync",          "volume-create", "clone",
+      "snapshot", "rollback", "destroy", "volume-rename", "checkpoint",    "flush",
+      "pause"};
   return fmt::format("{} {} {} offset={} length={} tag={} mode={:o}",
                      kNames[static_cast<size_t>(op.kind)], op.path, op.other, op.offset, op.length,
                      op.tag, op.mode);

@@ -37,7 +37,9 @@ enum class OpKind : uint8_t {
   // of the thread that works on volumes; path and other are names of volumes
   kVolumeCreate,
   kVolumeClone,
-  kVolumeDestroy,
+  kVolumeSnapshot,  // path -> other, NAME@LABEL
+  kVolumeRollback,  // path: NAME@LABEL
+  kVolumeDestroy,   // with its snapshots
   kVolumeRename,
   kCheckpoint,
   kFlush,

@@ -56,6 +56,15 @@ class BodyChecker {
 
 const Realm kNothing;
 
+bool IsCut(const Op& op) {
+  return op.kind == OpKind::kVolumeClone || op.kind == OpKind::kVolumeSnapshot;
+}
+
+// It is that volume, or a snapshot of it.
+bool BelongsTo(const std::string& name, const std::string& volume) {
+  return name == volume || name.starts_with(volume + "@");
+}
+
 std::string RealmName(uint32_t thread) { return fmt::format("t{}", thread); }
 
 }  // namespace
@@ -80,8 +89,7 @@ void Oracle::ReadEvents(std::span<const Event> events) {
       case Event::Kind::kBegin:
         begun_[event.thread] = event.op + 1;
         at_begin_[event.thread] = returned_;
-        if (script_[event.thread].ops[event.op].kind == OpKind::kVolumeClone)
-          cuts_[event.op].min = returned_;
+        if (IsCut(script_[event.thread].ops[event.op])) cuts_[event.op].min = returned_;
         break;
       case Event::Kind::kEnd:
         if (event.error == 0) OnEnd(event);
@@ -114,6 +122,7 @@ void Oracle::OnEnd(const Event& event) {
       OnStable(thread, false);
       break;
     case OpKind::kVolumeClone:
+    case OpKind::kVolumeSnapshot:
       cuts_[event.op].max = begun_;
       break;
     default:
@@ -158,7 +167,8 @@ Oracle::Volumes Oracle::ExpectVolumes(bool with_pending) const {
       case OpKind::kVolumeCreate:
         volumes[op.path] = {};
         break;
-      case OpKind::kVolumeClone: {
+      case OpKind::kVolumeClone:
+      case OpKind::kVolumeSnapshot: {
         Expected clone = volumes.at(op.path);
         const Cut& cut = cuts_.at(i);
         for (uint32_t t = 0; t < clone.windows.size(); ++t)
@@ -166,13 +176,20 @@ Oracle::Volumes Oracle::ExpectVolumes(bool with_pending) const {
         volumes[op.other] = std::move(clone);
         break;
       }
+      case OpKind::kVolumeRollback:
+        volumes[op.path.substr(0, op.path.find('@'))] = volumes.at(op.path);
+        break;
       case OpKind::kVolumeDestroy:
-        volumes.erase(op.path);
+        std::erase_if(volumes, [&](const auto& item) { return BelongsTo(item.first, op.path); });
         break;
-      case OpKind::kVolumeRename:
-        volumes[op.other] = volumes.at(op.path);
-        volumes.erase(op.path);
+      case OpKind::kVolumeRename: {
+        Volumes renamed;
+        for (auto& [name, expected] : volumes)
+          renamed[BelongsTo(name, op.path) ? op.other + name.substr(op.path.size()) : name] =
+              expected;
+        volumes = std::move(renamed);
         break;
+      }
       default:
         break;
     }

@@ -281,6 +281,12 @@ ssize_t pread(int fd, void* data, size_t length, off_t offset) {
   return next(fd, data, length, offset);
 }
 
+ssize_t preadv(int fd, const struct iovec* parts, int count, off_t offset) {
+  PRISM_NEXT(preadv);
+  if (TheShim().HandleOf(fd) != 0 && TheShim().Fails("read", "pread", "")) return -1;
+  return next(fd, parts, count, offset);
+}
+
 ssize_t read(int fd, void* data, size_t length) {
   PRISM_NEXT(read);
   if (TheShim().HandleOf(fd) != 0 && TheShim().Fails("read", "read", "")) return -1;

@@ -206,26 +206,35 @@ void ScriptMaker::StepAttributes(const std::string& path) {
 
 namespace {
 
+bool IsSnapshot(const std::string& name) { return name.find('@') != name.npos; }
+
 // What happens to volumes that no thread works in, and clones of those that are worked in.
 std::vector<Op> MakeVolumeOps(const Store& store, const std::set<std::string>& busy,
                               const ScriptOptions& options, std::mt19937_64& rng) {
   std::vector<Op> ops;
-  std::vector<std::string> sources, idle;
+  std::vector<std::string> sources, idle, snapshots;
   for (const auto& [name, volume] : store) {
     sources.push_back(name);
-    if (!busy.contains(name)) idle.push_back(name);
+    if (IsSnapshot(name))
+      snapshots.push_back(name);
+    else if (!busy.contains(name))
+      idle.push_back(name);
   }
   size_t count = store.size();
   auto take_idle = [&] {
     size_t at = rng() % idle.size();
     std::string name = idle[at];
     idle.erase(idle.begin() + static_cast<std::ptrdiff_t>(at));
-    std::erase(sources, name);
+    auto goes = [&](const std::string& other) {
+      return other == name || other.starts_with(name + "@");
+    };
+    std::erase_if(sources, goes);
+    count -= std::erase_if(snapshots, goes);
     return name;
   };
   for (uint32_t i = 0; i < options.volume_ops; ++i) {
     std::string name = fmt::format("v{}", rng() % 1000000000);
-    uint64_t dice = rng() % 10;
+    uint64_t dice = rng() % 14;
     if (count >= options.volumes_max && !idle.empty()) {
       ops.push_back({.kind = OpKind::kVolumeDestroy, .path = take_idle()});
       --count;
@@ -241,7 +250,17 @@ std::vector<Op> MakeVolumeOps(const Store& store, const std::set<std::string>& b
     } else if (dice < 8 && !idle.empty()) {
       ops.push_back({.kind = OpKind::kVolumeRename, .path = take_idle(), .other = name});
       idle.push_back(name);
-    } else if (dice < 9) {
+    } else if (dice < 11 && count < options.volumes_max) {
+      const std::string& source = sources[rng() % sources.size()];
+      if (IsSnapshot(source)) continue;
+      snapshots.push_back(source + "@" + name);
+      ops.push_back({.kind = OpKind::kVolumeSnapshot, .path = source, .other = snapshots.back()});
+      ++count;
+    } else if (dice < 12 && !snapshots.empty()) {
+      const std::string& snapshot = snapshots[rng() % snapshots.size()];
+      if (busy.contains(snapshot.substr(0, snapshot.find('@')))) continue;
+      ops.push_back({.kind = OpKind::kVolumeRollback, .path = snapshot});
+    } else if (dice < 13) {
       ops.push_back({.kind = OpKind::kCheckpoint});
     } else {
       ops.push_back({.kind = OpKind::kFlush});
@@ -259,7 +278,8 @@ Script MakeScript(const Store& store, const ScriptOptions& options) {
   std::set<std::string> busy;
   for (uint32_t i = 0; i < options.threads; ++i) {
     auto volume = store.begin();
-    std::advance(volume, rng() % std::min<size_t>(store.size(), 3));
+    for (uint64_t left = rng() % std::min<size_t>(store.size(), 3); left > 0; --left) ++volume;
+    while (IsSnapshot(volume->first)) --volume;  // to what it is a snapshot of
     std::string top = fmt::format("t{}", i);
     auto realm = volume->second.find(top);
     ScriptMaker maker(realm == volume->second.end() ? Realm{} : realm->second, top, options, rng());

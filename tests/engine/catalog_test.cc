@@ -81,7 +81,7 @@ TEST_F(CatalogTest, FirstWriteAfterCloneCopiesOnlyThePath) {
   uint64_t copied = catalog_->engine().nodes().live_count() - before;
   EXPECT_GE(copied, 2u);
   EXPECT_LE(copied, 4u);  // the height of the tree
-  auto exclusive = copy->CountExclusive();
+  auto exclusive = catalog_->CountExclusive({*catalog_->Find("copy")});
   ASSERT_TRUE(exclusive.has_value());
   EXPECT_EQ(exclusive->nodes, copied);
 }
@@ -198,11 +198,13 @@ TEST_F(CatalogTest, SecondServerAndForeignDirectoriesAreRefused) {
   options.directory = directory_;  // holds "store": not empty, no marker
   EXPECT_EQ(clone::Catalog::Open(options).error().code, Err::kInvalid);
   catalog_.reset();
-  FILE* marker = std::fopen((directory_ + "/store/PRISM").c_str(), "w");
-  std::fputs("prism store format 999\n", marker);
-  std::fclose(marker);
   options.directory = directory_ + "/store";
-  EXPECT_EQ(clone::Catalog::Open(options).error().code, Err::kNotSupported);
+  for (const char* other : {"prism store format 999\n", "prism store format 1\n"}) {
+    FILE* marker = std::fopen((directory_ + "/store/PRISM").c_str(), "w");
+    std::fputs(other, marker);
+    std::fclose(marker);
+    EXPECT_EQ(clone::Catalog::Open(options).error().code, Err::kNotSupported) << other;
+  }
 }
 
 TEST_F(CatalogTest, DamagedChunkIsAnErrorAndNotWrongBytes) {

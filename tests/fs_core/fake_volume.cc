@@ -8,7 +8,16 @@
 
 namespace prism::fs::testing {
 
-Result<cow::ChunkPin> FakeStore::Put(std::span<const std::byte> data) {
+Result<std::vector<cow::ChunkPin>> FakeStore::PutAll(Contents contents) {
+  std::vector<cow::ChunkPin> pins;
+  for (std::span<const std::byte> data : contents) {
+    PRISM_ASSIGN(cow::ChunkPin pin, PutOne(data));
+    pins.push_back(std::move(pin));
+  }
+  return pins;
+}
+
+Result<cow::ChunkPin> FakeStore::PutOne(std::span<const std::byte> data) {
   PRISM_CHECK(!data.empty() && data.size() <= cow::kBlockSize);
   ++puts;
   if (on_put) on_put();
@@ -21,16 +30,18 @@ Result<cow::ChunkPin> FakeStore::Put(std::span<const std::byte> data) {
   return cow::ChunkPin(this, found->second);
 }
 
-Status FakeStore::Read(ChunkId id, uint32_t offset, std::span<std::byte> out) {
+Status FakeStore::ReadAll(std::span<const cow::ChunkRead> reads) {
   if (fail_reads) return Fail(Err::kIo);
   std::lock_guard lock(mutex_);
-  auto found = chunks_.find(id);
-  if (found == chunks_.end()) return Fail(Err::kCorrupt);
-  const std::string& bytes = found->second.bytes;
-  const size_t length =
-      offset < bytes.size() ? std::min<size_t>(out.size(), bytes.size() - offset) : 0;
-  if (length > 0) std::memcpy(out.data(), bytes.data() + offset, length);
-  if (length < out.size()) std::memset(out.data() + length, 0, out.size() - length);
+  for (const auto& [id, offset, out] : reads) {
+    auto found = chunks_.find(id);
+    if (found == chunks_.end()) return Fail(Err::kCorrupt);
+    const std::string& bytes = found->second.bytes;
+    const size_t length =
+        offset < bytes.size() ? std::min<size_t>(out.size(), bytes.size() - offset) : 0;
+    if (length > 0) std::memcpy(out.data(), bytes.data() + offset, length);
+    if (length < out.size()) std::memset(out.data() + length, 0, out.size() - length);
+  }
   return {};
 }
 

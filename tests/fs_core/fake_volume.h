@@ -22,8 +22,8 @@ using Items = std::map<cow::Key, std::string>;
 // nobody refers to or pins is gone at once, and reading it fails.
 class FakeStore : public cow::ChunkStore, public cow::ChunkPin::Owner {
  public:
-  Result<cow::ChunkPin> Put(std::span<const std::byte> data) override;
-  Status Read(ChunkId id, uint32_t offset, std::span<std::byte> out) override;
+  Result<std::vector<cow::ChunkPin>> PutAll(Contents contents) override;
+  Status ReadAll(std::span<const cow::ChunkRead> reads) override;
   uint64_t FreeBytes() override { return free_bytes; }
   void Unpin(ChunkId id) override;
 
@@ -45,6 +45,7 @@ class FakeStore : public cow::ChunkStore, public cow::ChunkPin::Owner {
     int64_t references = 0;
     int64_t pins = 0;
   };
+  Result<cow::ChunkPin> PutOne(std::span<const std::byte> data);
   void FreeIfUnused(ChunkId id);
 
   mutable std::mutex mutex_;

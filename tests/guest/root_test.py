@@ -29,18 +29,21 @@ echo done
 
 
 class RootTest(support.GuestTest):
+    root_type = "nfs"
 
-    def setUp(self):
-        self.root = support.debian_root()
-        self.server.prism("import", "-q", f"dir:{self.root}", "base", timeout_s=300)
-        self.server.prism("clone", "base", "vm-1", "vm-2")
-        self.packages = support.run("dpkg", "--root", self.root, "-l").count("\nii ")
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.root = support.debian_root()
+        cls.server.prism("import", "-q", f"dir:{cls.root}", "base", timeout_s=300)
+        cls.server.prism("clone", "base", "vm-1", "vm-2", "vm-3")
+        cls.packages = support.run("dpkg", "--root", cls.root, "-l").count("\nii ")
 
     def test_boot_and_work(self):
         booted = self.run_guest("--mode", "root", "--timeout-s", "300", "--job", SYSTEMD_JOB,
                                 "vm-1")
         self.assertEqual(booted.output.split(),
-                         ["active", "running", str(self.packages), "nfs", "done"])
+                         ["active", "running", str(self.packages), self.root_type, "done"])
         self.assertIn("reboot: Power down", booted.console)
         support.report("boot to multi-user.target (systemd), s", booted.seconds("ready"))
         small = self.run_guest("--mode", "root", "--init", "small", "--timeout-s", "60",

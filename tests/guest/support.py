@@ -101,6 +101,7 @@ class Done:
 class GuestTest(unittest.TestCase):
     maxDiff = 20000
     server_options = ()
+    guest_options = ()
 
     @classmethod
     def setUpClass(cls):
@@ -113,9 +114,9 @@ class GuestTest(unittest.TestCase):
 
     def run_guest(self, *arguments, status=0):
         """Runs a guest to its end. It must end with `status`."""
-        done = subprocess.run(self.server.guest(*arguments), stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=400,
-                              text=True, errors="replace")
+        done = subprocess.run(self.server.guest(*self.guest_options, *arguments),
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=400, text=True, errors="replace")
         self.assertEqual(done.returncode, status, done.stdout[-8000:] + done.stderr[-8000:])
         return Done(done.returncode, done.stdout, done.stderr)
 

@@ -29,6 +29,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"server",
      {"fs/base", "fs/contract", "fs/core", "vrpc", "server/rpc", "server/nfs3", "server/nlm"}},
     {"tools/prism", {"fs/base", "fs/contract", "fs/mount", "vrpc"}},
+    {"tools/prism-mount", {"fs/base", "fs/contract", "fs/mount", "vrpc"}},
 };
 
 // A library's headers and the only places that may see them.

@@ -45,7 +45,7 @@ Result<fs::ReadResult> ModelFileSystem::Read(const fs::Caller& caller, InodeId i
   if (buffer.size() > fs::kIoMax) return Fail(Err::kInvalid);
   std::string bytes = ReadBytes(*node, offset, buffer.size());
   std::memcpy(buffer.data(), bytes.data(), bytes.size());
-  if (!buffer.empty()) TouchAccess(*node);
+  if (!buffer.empty()) Accessed(*node);
   bool eof = offset >= node->size || offset + bytes.size() == node->size;
   return fs::ReadResult{static_cast<uint32_t>(bytes.size()), eof, AttrOf(*node)};
 }
@@ -53,6 +53,7 @@ Result<fs::ReadResult> ModelFileSystem::Read(const fs::Caller& caller, InodeId i
 Result<fs::WriteResult> ModelFileSystem::Write(const fs::Caller& caller,
                                                const fs::WriteArgs& args) {
   std::lock_guard lock(world_->mutex);
+  PRISM_TRY(Writable());
   PRISM_ASSIGN(Node * node, FindRegular(args.ino));
   PRISM_TRY(CheckData(caller, *node, kMayWrite));
   if (args.data.size() > fs::kIoMax) return Fail(Err::kInvalid);
@@ -77,6 +78,7 @@ Result<fs::Change> ModelFileSystem::Fallocate(const fs::Caller& caller, InodeId 
                                               fs::FallocateMode mode, uint64_t offset,
                                               uint64_t length) {
   std::lock_guard lock(world_->mutex);
+  PRISM_TRY(Writable());
   if (mode > fs::FallocateMode::kZeroRangeKeep || length == 0) return Fail(Err::kInvalid);
   if (!Fits(offset, length)) return Fail(Err::kTooLarge);
   PRISM_ASSIGN(Node * node, FindRegular(ino));
@@ -114,6 +116,7 @@ Result<uint64_t> ModelFileSystem::CopyRange(const fs::Caller& caller, InodeId fr
                                             uint64_t from_offset, InodeId to_ino,
                                             uint64_t to_offset, uint64_t length) {
   std::lock_guard lock(world_->mutex);
+  PRISM_TRY(Writable());
   for (InodeId ino : {from_ino, to_ino}) PRISM_TRY(Find(ino));
   PRISM_ASSIGN(Node * from, FindRegular(from_ino));
   PRISM_ASSIGN(Node * to, FindRegular(to_ino));
@@ -127,7 +130,7 @@ Result<uint64_t> ModelFileSystem::CopyRange(const fs::Caller& caller, InodeId fr
   CopyData(*from, from_offset, *to, to_offset, length);
   if (caller.check_permission && caller.uid != 0) KillPrivileges(*to);
   TouchData(*to);
-  TouchAccess(*from);
+  Accessed(*from);
   Notify(fs::Event::Kind::kInode, to_ino);
   return length;
 }

@@ -130,6 +130,7 @@ Result<fs::EntryResult> ModelFileSystem::OpenExisting(const fs::Caller& caller,
 Result<fs::EntryResult> ModelFileSystem::Create(const fs::Caller& caller,
                                                 const fs::CreateArgs& args) {
   std::lock_guard lock(world_->mutex);
+  PRISM_TRY(Writable());
   PRISM_TRY(CheckCreate(args));
   PRISM_ASSIGN(Entry entry, FindNewEntry(caller, args.parent, args.name));
   if (entry.node != nullptr) return OpenExisting(caller, args, *entry.dir, *entry.node);
@@ -157,6 +158,7 @@ Result<fs::EntryResult> ModelFileSystem::Create(const fs::Caller& caller,
 Result<fs::EntryResult> ModelFileSystem::Link(const fs::Caller& caller, InodeId ino,
                                               InodeId dir_ino, std::string_view name) {
   std::lock_guard lock(world_->mutex);
+  PRISM_TRY(Writable());
   PRISM_ASSIGN(Node * node, Find(ino));
   PRISM_ASSIGN(Entry entry, FindNewEntry(caller, dir_ino, name));
   if (entry.node != nullptr) return Fail(Err::kExists);
@@ -179,7 +181,7 @@ Result<fs::ReaddirResult> ModelFileSystem::Readdir(const fs::Caller& caller, Ino
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(Node * dir, FindDirectory(dir_ino));
   PRISM_TRY(Check(caller, *dir, kMayRead));
-  TouchAccess(*dir);
+  Accessed(*dir);
   size_t visited = 0;
   auto next = dir->names_by_cookie.upper_bound(cookie);
   bool wanted = true;

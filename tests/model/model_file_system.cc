@@ -45,6 +45,14 @@ void ModelFileSystem::Forget(InodeId ino) {
   volume_->nodes.erase(ino);
 }
 
+void ModelFileSystem::TreeReplaced() {
+  std::erase_if(held_, [&](InodeId ino) {
+    auto found = volume_->nodes.find(ino);
+    return found == volume_->nodes.end() || found->second.nlink > 0;
+  });
+  if (listener_ != nullptr) listener_->OnEvent({fs::Event::Kind::kAll, 0, {}});
+}
+
 Status ModelFileSystem::Release(const fs::Caller&, InodeId ino) {
   std::lock_guard lock(world_->mutex);
   if (volume_->destroyed) return Fail(Err::kStale);
@@ -55,10 +63,18 @@ Status ModelFileSystem::Release(const fs::Caller&, InodeId ino) {
   return {};
 }
 
+Status ModelFileSystem::Writable() const {
+  if (volume_->destroyed) return Fail(Err::kStale);
+  if (volume_->read_only()) return Fail(Err::kReadOnly);
+  return {};
+}
+
 Result<Node*> ModelFileSystem::Find(InodeId ino) {
   if (volume_->destroyed) return Fail(Err::kStale);
   auto found = volume_->nodes.find(ino);
   if (found == volume_->nodes.end()) return Fail(Err::kStale);
+  // What had lost its last name before the snapshot was made has nobody to hold it there.
+  if (volume_->read_only() && found->second.nlink == 0) return Fail(Err::kStale);
   return &found->second;
 }
 
@@ -116,6 +132,7 @@ Result<fs::Attr> ModelFileSystem::Getattr(const fs::Caller&, InodeId ino) {
 Result<fs::Change> ModelFileSystem::Setattr(const fs::Caller& caller, InodeId ino,
                                             const fs::SetAttr& changes) {
   std::lock_guard lock(world_->mutex);
+  PRISM_TRY(Writable());
   PRISM_ASSIGN(Node * node, Find(ino));
   PRISM_TRY(CheckSetAttr(caller, *node, changes));
   fs::Attr before = AttrOf(*node);
@@ -130,6 +147,9 @@ Result<uint32_t> ModelFileSystem::Access(const fs::Caller& caller, InodeId ino, 
   uint32_t granted = 0;
   for (uint32_t bit : {kMayRead, kMayWrite, kMayExecute})
     if ((mask & bit) != 0) granted |= Granted(caller, *node, bit);
+  const bool has_content = node->is_directory() || node->type == fs::FileType::kRegular ||
+                           node->type == fs::FileType::kSymlink;
+  if (has_content && volume_->read_only()) granted &= ~uint32_t{kMayWrite};
   return granted;
 }
 
@@ -137,7 +157,7 @@ Result<std::string> ModelFileSystem::Readlink(const fs::Caller&, InodeId ino) {
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(Node * node, Find(ino));
   if (node->type != fs::FileType::kSymlink) return Fail(Err::kInvalid);
-  TouchAccess(*node);
+  Accessed(*node);
   return node->target;
 }
 

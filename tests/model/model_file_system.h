@@ -10,6 +10,7 @@
 #include <set>
 
 #include "fs/contract/file_system.h"
+#include "tests/model/node.h"
 #include "tests/model/volume.h"
 
 namespace prism::model {
@@ -19,6 +20,9 @@ class ModelFileSystem : public fs::FileSystem {
   // Made by ModelHost::Attach, which holds the world's lock.
   ModelFileSystem(std::shared_ptr<World> world, std::shared_ptr<Volume> volume);
   ~ModelFileSystem() override;
+
+  // The volume has been rolled back. The world is locked.
+  void TreeReplaced();
 
   void SetListener(fs::EventListener* listener) override;
   Result<fs::StatfsResult> Statfs(const fs::Caller& caller) override;
@@ -73,6 +77,10 @@ class ModelFileSystem : public fs::FileSystem {
   };
 
   // All below need the lock.
+  Status Writable() const;
+  void Accessed(Node& node) const {
+    if (!volume_->read_only()) TouchAccess(node);
+  }
   Result<Node*> Find(InodeId ino);
   Result<Node*> FindDirectory(InodeId ino);
   Result<Node*> FindRegular(InodeId ino);

@@ -6,11 +6,21 @@
 namespace prism::model {
 namespace {
 
+constexpr size_t kNameMax = 128;
+
 bool IsVolumeName(std::string_view name) {
   constexpr std::string_view kAllowed =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-  return !name.empty() && name.size() <= 128 && name[0] != '.' && name[0] != '-' &&
+  return !name.empty() && name.size() <= kNameMax && name[0] != '.' && name[0] != '-' &&
          name.find_first_not_of(kAllowed) == name.npos;
+}
+
+std::string_view VolumeOf(std::string_view name) { return name.substr(0, name.find('@')); }
+
+bool IsSnapshotName(std::string_view name) {
+  const std::string_view volume = VolumeOf(name);
+  return volume.size() < name.size() && IsVolumeName(volume) &&
+         IsVolumeName(name.substr(volume.size() + 1)) && name.size() <= kNameMax;
 }
 
 fs::VolumeInfo InfoOf(const Volume& volume) {
@@ -18,6 +28,10 @@ fs::VolumeInfo InfoOf(const Volume& volume) {
   info.id = volume.id;
   info.name = volume.name;
   info.parent = volume.parent;
+  info.parent_id = volume.parent_id;
+  info.snapshot_of = volume.snapshot_of;
+  info.expires_sec = volume.expires_sec;
+  info.holds.assign(volume.holds.begin(), volume.holds.end());
   info.importing = volume.importing;
   info.created_sec = volume.created_sec;
   info.inodes = volume.nodes.size();
@@ -61,8 +75,11 @@ Outcome<void> ModelHost::Publish(std::string_view name) {
 }
 
 Outcome<std::vector<fs::VolumeInfo>> ModelHost::Clone(std::string_view source,
-                                                      const std::vector<std::string>& targets) {
+                                                      const std::vector<std::string>& targets,
+                                                      std::string_view request_key) {
   std::lock_guard lock(world_->mutex);
+  if (auto done = world_->answers.find(request_key); done != world_->answers.end())
+    return done->second;
   PRISM_ASSIGN(auto origin, Find(source));
   if (origin->importing) return Explain(Err::kBusy, "'{}' is still being imported", source);
   for (const std::string& target : targets) PRISM_TRY(CheckNew(target));
@@ -71,29 +88,39 @@ Outcome<std::vector<fs::VolumeInfo>> ModelHost::Clone(std::string_view source,
 
   std::vector<fs::VolumeInfo> made;
   for (const std::string& target : targets) {
-    auto volume = std::make_shared<Volume>(*origin);
-    volume->id = ++world_->last_id;
-    volume->name = target;
-    volume->parent = source;
-    volume->created_sec = Now().sec;
-    volume->attached.clear();
-    volume->locks = {};
+    auto volume = Copy(*origin, target);
     // Nobody holds an orphan of the source here.
     std::erase_if(volume->nodes, [](const auto& item) { return item.second.nlink == 0; });
-    world_->volumes[target] = volume;
     made.push_back(InfoOf(*volume));
   }
+  if (!request_key.empty()) world_->answers.emplace(request_key, made);
   return made;
 }
 
-Outcome<void> ModelHost::Destroy(const std::vector<std::string>& names) {
+std::shared_ptr<Volume> ModelHost::Copy(const Volume& origin, std::string_view name) {
+  auto volume = std::make_shared<Volume>(origin);
+  volume->id = ++world_->last_id;
+  volume->name = name;
+  volume->parent = origin.name;
+  volume->parent_id = origin.id;
+  volume->snapshot_of = 0;
+  volume->created_sec = Now().sec;
+  volume->expires_sec = 0;
+  volume->holds.clear();
+  volume->attached.clear();
+  volume->locks = {};
+  world_->volumes[volume->name] = volume;
+  return volume;
+}
+
+Outcome<void> ModelHost::Destroy(const std::vector<std::string>& names, bool recursive,
+                                 std::string_view) {
   std::lock_guard lock(world_->mutex);
-  for (const std::string& name : names) PRISM_TRY(Find(name));
-  for (const std::string& name : names) {
-    auto volume = Find(name);
-    if (!volume) continue;  // named twice
-    (*volume)->destroyed = true;
-    (*volume)->nodes.clear();
+  PRISM_ASSIGN(const std::set<std::string> chosen, Choose(names, recursive));
+  for (const std::string& name : chosen) {
+    auto volume = *Find(name);
+    volume->destroyed = true;
+    volume->nodes.clear();
     world_->volumes.erase(name);
   }
   return {};
@@ -102,11 +129,23 @@ Outcome<void> ModelHost::Destroy(const std::vector<std::string>& names) {
 Outcome<void> ModelHost::Rename(std::string_view from, std::string_view to) {
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(auto volume, Find(from));
+  if (!volume->read_only() && !IsVolumeName(to))
+    return Explain(Err::kInvalid, "'{}' cannot name a volume", to);
+  if (volume->read_only() && (!IsSnapshotName(to) || VolumeOf(to) != VolumeOf(volume->name)))
+    return Explain(Err::kInvalid, "'{}' cannot name that snapshot", to);
+  for (const auto& [name, other] : world_->volumes)
+    if (other->snapshot_of == volume->id && name.size() - from.size() + to.size() > kNameMax)
+      return Explain(Err::kInvalid, "'{}' would be too long", name);
   if (from == to) return {};
-  PRISM_TRY(CheckNew(to));
-  world_->volumes.erase(volume->name);
-  volume->name = to;
-  world_->volumes[volume->name] = volume;
+  if (Find(to)) return Explain(Err::kExists, "volume '{}' exists", to);
+  std::vector<std::shared_ptr<Volume>> moved{volume};
+  for (const auto& [name, other] : world_->volumes)
+    if (other->snapshot_of == volume->id) moved.push_back(other);
+  for (const auto& one : moved) {
+    world_->volumes.erase(one->name);
+    one->name = std::string(to).append(one->name.substr(from.size()));
+    world_->volumes[one->name] = one;
+  }
   return {};
 }
 
@@ -121,6 +160,12 @@ Outcome<fs::VolumeInfo> ModelHost::Show(std::string_view name) {
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(auto volume, Find(name));
   return InfoOf(*volume);
+}
+
+Outcome<fs::VolumeInfo> ModelHost::Show(VolumeId id) {
+  for (const fs::VolumeInfo& volume : List())
+    if (volume.id == id) return volume;
+  return Explain(Err::kNoEntry, "there is no volume {}", id);
 }
 
 Outcome<fs::ExclusiveUsage> ModelHost::Exclusive(std::string_view name) {
@@ -140,6 +185,92 @@ fs::StoreStats ModelHost::Stats() {
   return stats;
 }
 
+Outcome<std::set<std::string>> ModelHost::Choose(const std::vector<std::string>& names,
+                                                 bool recursive) const {
+  std::set<std::string> chosen;
+  for (const std::string& name : names) {
+    PRISM_ASSIGN(auto volume, Find(name));
+    chosen.insert(name);
+    for (const auto& [other_name, other] : world_->volumes)
+      if (recursive && other->snapshot_of == volume->id) chosen.insert(other_name);
+  }
+  for (const auto& [name, volume] : world_->volumes) {
+    if (chosen.contains(name) && !volume->holds.empty())
+      return Explain(Err::kBusy, "'{}' is held", name);
+    if (!chosen.contains(name) && volume->read_only() &&
+        chosen.contains(std::string(VolumeOf(name))))
+      return Explain(Err::kBusy, "there is a snapshot '{}'", name);
+  }
+  return chosen;
+}
+
+Outcome<std::vector<fs::VolumeInfo>> ModelHost::Snapshot(const std::vector<std::string>& names,
+                                                         int64_t ttl_sec, std::string_view) {
+  std::lock_guard lock(world_->mutex);
+  if (names.empty() || ttl_sec < 0) return Explain(Err::kInvalid, "no such snapshot");
+  for (const std::string& name : names) {
+    if (!IsSnapshotName(name)) return Explain(Err::kInvalid, "'{}' names no snapshot", name);
+    PRISM_TRY(Find(VolumeOf(name)));
+  }
+  for (const std::string& name : names) {
+    if ((*Find(VolumeOf(name)))->importing)
+      return Explain(Err::kBusy, "'{}' is still being imported", name);
+    if (Find(name)) return Explain(Err::kExists, "'{}' exists", name);
+  }
+  if (std::set<std::string>(names.begin(), names.end()).size() != names.size())
+    return Explain(Err::kExists, "a snapshot is named twice");
+  std::vector<fs::VolumeInfo> made;
+  for (const std::string& name : names) {
+    auto origin = *Find(VolumeOf(name));
+    auto volume = Copy(*origin, name);
+    volume->snapshot_of = origin->id;
+    if (ttl_sec > 0) volume->expires_sec = volume->created_sec + ttl_sec;
+    made.push_back(InfoOf(*volume));
+  }
+  return made;
+}
+
+// Of what had no name then, only that stays which somebody has held ever since.
+Outcome<fs::VolumeInfo> ModelHost::Rollback(std::string_view name, std::string_view) {
+  std::lock_guard lock(world_->mutex);
+  if (!IsSnapshotName(name)) return Explain(Err::kInvalid, "'{}' names no snapshot", name);
+  PRISM_ASSIGN(auto snapshot, Find(name));
+  auto volume = *Find(VolumeOf(name));
+  const std::map<InodeId, Node> before = std::move(volume->nodes);
+  volume->nodes = snapshot->nodes;
+  std::erase_if(volume->nodes, [&](const auto& item) {
+    auto held = before.find(item.first);
+    return item.second.nlink == 0 && (held == before.end() || held->second.nlink > 0);
+  });
+  for (ModelFileSystem* client : volume->attached) client->TreeReplaced();
+  return InfoOf(*volume);
+}
+
+Outcome<fs::VolumeInfo> ModelHost::Hold(std::string_view name, std::string_view tag) {
+  std::lock_guard lock(world_->mutex);
+  if (!IsVolumeName(tag)) return Explain(Err::kInvalid, "'{}' is no tag", tag);
+  PRISM_ASSIGN(auto volume, Find(name));
+  volume->holds.emplace(tag);
+  return InfoOf(*volume);
+}
+
+Outcome<fs::VolumeInfo> ModelHost::Release(std::string_view name, std::string_view tag) {
+  std::lock_guard lock(world_->mutex);
+  if (!IsVolumeName(tag)) return Explain(Err::kInvalid, "'{}' is no tag", tag);
+  PRISM_ASSIGN(auto volume, Find(name));
+  volume->holds.erase(std::string(tag));
+  return InfoOf(*volume);
+}
+
+Outcome<fs::ExclusiveUsage> ModelHost::WouldFree(const std::vector<std::string>& names,
+                                                 bool recursive) {
+  std::lock_guard lock(world_->mutex);
+  PRISM_ASSIGN(const std::set<std::string> chosen, Choose(names, recursive));
+  fs::ExclusiveUsage usage{.volumes = chosen.size()};
+  for (const std::string& name : chosen) usage.bytes += InfoOf(**Find(name)).logical_bytes;
+  return usage;
+}
+
 Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::Attach(std::string_view name, bool importing) {
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(auto volume, Find(name));
@@ -151,6 +282,10 @@ Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::Attach(std::string_view name
 }
 
 Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::AttachNetwork(VolumeId id) {
+  return Attach(id);
+}
+
+Outcome<std::shared_ptr<fs::FileSystem>> ModelHost::Attach(VolumeId id) {
   for (const fs::VolumeInfo& volume : List())
     if (volume.id == id) return Attach(volume.name, false);
   return Explain(Err::kNoEntry, "there is no volume {}", id);

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 
 #include "fs/core/host.h"
@@ -18,18 +19,33 @@ class ModelHost : public fs::Host {
   Outcome<fs::VolumeInfo> Create(std::string_view name, bool importing) override;
   Outcome<void> Publish(std::string_view name) override;
   Outcome<std::vector<fs::VolumeInfo>> Clone(std::string_view source,
-                                             const std::vector<std::string>& targets) override;
-  Outcome<void> Destroy(const std::vector<std::string>& names) override;
+                                             const std::vector<std::string>& targets,
+                                             std::string_view request_key = {}) override;
+  Outcome<std::vector<fs::VolumeInfo>> Snapshot(const std::vector<std::string>& names,
+                                                int64_t ttl_sec,
+                                                std::string_view request_key = {}) override;
+  Outcome<fs::VolumeInfo> Rollback(std::string_view snapshot,
+                                   std::string_view request_key = {}) override;
+  Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view tag) override;
+  Outcome<fs::VolumeInfo> Release(std::string_view name, std::string_view tag) override;
+  Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false,
+                        std::string_view request_key = {}) override;
   Outcome<void> Rename(std::string_view from, std::string_view to) override;
   std::vector<fs::VolumeInfo> List() override;
   Outcome<fs::VolumeInfo> Show(std::string_view name) override;
+  Outcome<fs::VolumeInfo> Show(VolumeId id) override;
   Outcome<fs::ExclusiveUsage> Exclusive(std::string_view name) override;
+  Outcome<fs::ExclusiveUsage> WouldFree(const std::vector<std::string>& names,
+                                        bool recursive) override;
+  Outcome<fs::DiffResult> Diff(std::string_view, std::string_view,
+                               const fs::DiffOptions&) override {
+    return Explain(Err::kNotSupported, "the model compares nothing");
+  }
   fs::StoreStats Stats() override;
   Outcome<std::shared_ptr<fs::FileSystem>> Attach(std::string_view name, bool importing) override;
+  Outcome<std::shared_ptr<fs::FileSystem>> Attach(VolumeId id) override;
   // As Attach: the model is never started anew.
-  Outcome<std::shared_ptr<fs::FileSystem>> Resume(std::string_view name) override {
-    return Attach(name, false);
-  }
+  Outcome<std::shared_ptr<fs::FileSystem>> Resume(VolumeId id) override { return Attach(id); }
   void KeepOrphans() override {}
   // As Attach: the model keeps no unlinked files for those who are not there.
   Outcome<std::shared_ptr<fs::FileSystem>> AttachNetwork(VolumeId id) override;
@@ -54,6 +70,11 @@ class ModelHost : public fs::Host {
  private:
   Outcome<std::shared_ptr<Volume>> Find(std::string_view name) const;
   Outcome<void> CheckNew(std::string_view name) const;
+  // A copy, named and attached to by nobody. The world is locked.
+  std::shared_ptr<Volume> Copy(const Volume& origin, std::string_view name);
+  // What Destroy with these arguments is about. The world is locked.
+  Outcome<std::set<std::string>> Choose(const std::vector<std::string>& names,
+                                        bool recursive) const;
 
   std::shared_ptr<World> world_;
   std::mutex settings_mutex_;

@@ -42,12 +42,14 @@ Result<fs::RemoveResult> ModelFileSystem::Remove(const fs::Caller& caller, Inode
 Result<fs::RemoveResult> ModelFileSystem::Unlink(const fs::Caller& caller, InodeId dir,
                                                  std::string_view name) {
   std::lock_guard lock(world_->mutex);
+  PRISM_TRY(Writable());
   return Remove(caller, dir, name, false);
 }
 
 Result<fs::RemoveResult> ModelFileSystem::Rmdir(const fs::Caller& caller, InodeId dir,
                                                 std::string_view name) {
   std::lock_guard lock(world_->mutex);
+  PRISM_TRY(Writable());
   return Remove(caller, dir, name, true);
 }
 
@@ -86,6 +88,7 @@ Result<fs::RenameResult> ModelFileSystem::Rename(const fs::Caller& caller, Inode
                                                  std::string_view from_name, InodeId to_dir,
                                                  std::string_view to_name, uint32_t flags) {
   std::lock_guard lock(world_->mutex);
+  PRISM_TRY(Writable());
   bool exchange = flags == fs::kRenameExchange;
   for (std::string_view name : {from_name, to_name}) PRISM_TRY(fs::CheckName(name));
   if (flags > fs::kRenameExchange) return Fail(Err::kInvalid);

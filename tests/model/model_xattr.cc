@@ -43,6 +43,7 @@ Result<std::string> ModelFileSystem::Getxattr(const fs::Caller& caller, InodeId 
 Status ModelFileSystem::Setxattr(const fs::Caller& caller, InodeId ino, std::string_view name,
                                  std::string_view value, fs::XattrMode mode) {
   std::lock_guard lock(world_->mutex);
+  PRISM_TRY(Writable());
   PRISM_ASSIGN(Node * node, Find(ino));
   PRISM_TRY(CheckXattrName(*node, name));
   PRISM_TRY(MayWriteXattr(caller, *node, name));
@@ -64,6 +65,7 @@ Result<std::vector<std::string>> ModelFileSystem::Listxattr(const fs::Caller& ca
 
 Status ModelFileSystem::Removexattr(const fs::Caller& caller, InodeId ino, std::string_view name) {
   std::lock_guard lock(world_->mutex);
+  PRISM_TRY(Writable());
   PRISM_ASSIGN(Node * node, Find(ino));
   PRISM_TRY(CheckXattrName(*node, name));
   PRISM_TRY(MayWriteXattr(caller, *node, name));

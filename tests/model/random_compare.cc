@@ -48,6 +48,22 @@ Pair Pair::CloneAs(std::string name) const {
   return clone;
 }
 
+// Every number that was ever known is asked about further on: those that are gone must be stale.
+void Pair::RollBackTo(const Pair& snapshot) {
+  for (const Handle& handle : snapshot.handles_)
+    if (!by_model_.contains(handle.model)) {
+      by_model_[handle.model] = by_real_[handle.real] = handles_.size();
+      handles_.push_back(handle);
+    }
+  hints_ = snapshot.hints_;
+  for (Handle& handle : handles_) {
+    auto attr = model_->Getattr({}, handle.model);
+    handle.gone = !attr;
+    handle.orphan = attr && attr->nlink == 0;
+    handle.model_change = handle.real_change = 0;  // these went back
+  }
+}
+
 void Pair::AddHandle(const fs::Attr& model, const fs::Attr& real) {
   by_model_[model.ino] = by_real_[real.ino] = handles_.size();
   handles_.push_back({model.ino, real.ino, model.type});

@@ -32,6 +32,10 @@ class Pair {
   void Detach();
   // What a clone made now begins with.
   Pair CloneAs(std::string name) const;
+  // Both volumes have become what they were when `snapshot` was made.
+  void RollBackTo(const Pair& snapshot);
+  bool read_only() const { return name_.find('@') != name_.npos; }
+  bool attached() const { return real_ != nullptr; }
   fs::FileSystem& model() { return *model_; }
   fs::FileSystem& real() { return *real_; }
 

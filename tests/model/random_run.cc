@@ -12,6 +12,7 @@ namespace prism::model {
 namespace {
 
 constexpr size_t kVolumesMax = 8;
+constexpr size_t kSnapshotsMax = 6;
 constexpr size_t kHandlesMax = 150;  // of one volume; more only by renames and links
 constexpr size_t kHistoryMax = 25;
 constexpr uint64_t kWalkEvery = 700;
@@ -52,9 +53,16 @@ class Runner {
   }
 
   std::string HostStep() {
-    switch (random_.Below(8)) {
+    switch (random_.Below(12)) {
       case 0:
         return DestroyVolume();
+      case 8:
+      case 9:
+        return SnapshotVolumes();
+      case 10:
+        return RollBackVolume();
+      case 11:
+        return HoldVolume();
       case 1:
         return RenameVolume();
       case 2:
@@ -96,7 +104,7 @@ class Runner {
   }
 
   std::string CreateVolume(const std::string& name) {
-    if (pairs_.size() >= kVolumesMax) return {};
+    if (volume_count() >= kVolumesMax) return {};
     Note("Create volume " + name);
     auto model = model_.Create(name, false);
     std::string difference = Agree(model, real_->Create(name, false));
@@ -106,7 +114,7 @@ class Runner {
   }
 
   std::string CloneVolume() {
-    if (pairs_.size() >= kVolumesMax) return DestroyVolume();
+    if (volume_count() >= kVolumesMax) return DestroyVolume();
     size_t source = random_.Below(pairs_.size());
     std::vector<std::string> targets;
     for (uint64_t left = 1 + random_.Below(3); left > 0; --left)
@@ -124,29 +132,91 @@ class Runner {
     return {};
   }
 
+  static std::string_view VolumeOf(const Pair& pair) {
+    return std::string_view(pair.name()).substr(0, pair.name().find('@'));
+  }
+  size_t volume_count() const {
+    return std::count_if(pairs_.begin(), pairs_.end(),
+                         [](auto& pair) { return !pair.read_only(); });
+  }
+
   std::string DestroyVolume() {
-    if (pairs_.size() < 2) return {};
-    auto victim = pairs_.begin() + static_cast<long>(random_.Below(pairs_.size()));
-    Note("Destroy " + victim->name());
-    bool attached = random_.OneIn(2);
-    if (!attached) victim->Detach();
+    const std::string victim = pairs_[random_.Below(pairs_.size())].name();
+    const bool whole = victim.find('@') == victim.npos;
+    if (whole && volume_count() < 2) return {};
+    const bool recursive = random_.OneIn(2);
+    Note(fmt::format("Destroy {}{}", victim, recursive ? " and its snapshots" : ""));
+    if (!model_.WouldFree({victim}, recursive)) {
+      auto model = model_.Destroy({victim}, recursive);
+      return Agree(model, real_->Destroy({victim}, recursive));
+    }
+    std::deque<Pair> gone;
+    for (size_t i = pairs_.size(); i-- > 0;) {
+      if (pairs_[i].name() != victim && !(whole && VolumeOf(pairs_[i]) == victim)) continue;
+      gone.push_back(std::move(pairs_[i]));
+      pairs_.erase(pairs_.begin() + static_cast<long>(i));
+      if (random_.OneIn(2)) gone.back().Detach();
+    }
     std::string difference =
-        Agree(model_.Destroy({victim->name()}), real_->Destroy({victim->name()}));
+        Agree(model_.Destroy({victim}, recursive), real_->Destroy({victim}, recursive));
     Operation look;
     look.kind = OpKind::kGetattr;
-    if (difference.empty() && attached) difference = victim->Step(look);
-    pairs_.erase(victim);
+    for (Pair& pair : gone)
+      if (difference.empty() && pair.attached()) difference = pair.Step(look);
     return difference;
+  }
+
+  std::string SnapshotVolumes() {
+    if (pairs_.size() >= kVolumesMax + kSnapshotsMax) return DestroyVolume();
+    std::vector<std::string> names;
+    std::vector<size_t> sources;
+    for (uint64_t left = 1 + random_.Below(2); left > 0; --left) {
+      sources.push_back(random_.Below(pairs_.size()));  // of a snapshot: refused
+      names.push_back(fmt::format("{}@s{}", pairs_[sources.back()].name(), random_.Below(20)));
+    }
+    Note(fmt::format("Snapshot {} and {} more", names[0], names.size() - 1));
+    auto model = model_.Snapshot(names, 0);
+    std::string difference = Agree(model, real_->Snapshot(names, 0));
+    if (!difference.empty() || !model) return difference;
+    for (size_t i = 0; i < names.size(); ++i) {
+      pairs_.push_back(pairs_[sources[i]].CloneAs(names[i]));
+      difference = AttachPair(pairs_.back());
+      if (!difference.empty()) return difference;
+    }
+    return {};
+  }
+
+  std::string RollBackVolume() {
+    Pair& snapshot = pairs_[random_.Below(pairs_.size())];  // no snapshot: refused
+    Note("Roll back to " + snapshot.name());
+    auto model = model_.Rollback(snapshot.name());
+    std::string difference = Agree(model, real_->Rollback(snapshot.name()));
+    if (!difference.empty() || !model) return difference;
+    for (Pair& pair : pairs_)
+      if (pair.name() == VolumeOf(snapshot)) pair.RollBackTo(snapshot);
+    return random_.OneIn(3) ? WalkAll() : "";
+  }
+
+  std::string HoldVolume() {
+    const std::string name = pairs_[random_.Below(pairs_.size())].name();
+    const bool hold = random_.OneIn(3);
+    Note((hold ? "Hold " : "Release ") + name);
+    return hold ? Agree(model_.Hold(name, "tag"), real_->Hold(name, "tag"))
+                : Agree(model_.Release(name, "tag"), real_->Release(name, "tag"));
   }
 
   std::string RenameVolume() {
     Pair& pair = pairs_[random_.Below(pairs_.size())];
     std::string to = random_.OneIn(4) ? pairs_[random_.Below(pairs_.size())].name()
                                       : "v" + std::to_string(random_.Below(1000));
+    if (pair.read_only() && !random_.OneIn(4)) to = std::string(VolumeOf(pair)) + "@" + to;
     Note(fmt::format("Rename volume {} to {}", pair.name(), to));
     auto model = model_.Rename(pair.name(), to);
     std::string difference = Agree(model, real_->Rename(pair.name(), to));
-    if (model) pair.set_name(to);
+    const std::string from = pair.name();
+    for (Pair& other : pairs_)
+      if (model && (other.name() == from || other.name().starts_with(from + "@")))
+        other.set_name(to + other.name().substr(from.size()));
     return difference;
   }
 
@@ -166,7 +236,8 @@ class Runner {
   static std::vector<std::string> Names(fs::Host& host) {
     std::vector<std::string> names;
     for (const fs::VolumeInfo& info : host.List())
-      names.push_back(fmt::format("{} from '{}'", info.name, info.parent));
+      names.push_back(
+          fmt::format("{} from '{}' {}", info.name, info.parent, fmt::join(info.holds, " ")));
     std::sort(names.begin(), names.end());
     return names;
   }
@@ -181,13 +252,33 @@ class Runner {
     return {};
   }
 
+  // What is said to come back comes back, to the byte.
+  std::string DestroySome() {
+    Note("Destroy some");
+    std::vector<std::string> names;
+    for (Pair& pair : pairs_)
+      if (!pair.read_only() && random_.OneIn(2)) names.push_back(pair.name());
+    if (names.empty()) return {};
+    if (!real_->Flush() || !real_->Drain()) return "Drain failed";
+    const uint64_t before = real_->Stats().stored_bytes;
+    auto usage = real_->WouldFree(names, true);
+    (void)model_.Destroy(names, true);
+    if (!usage || !real_->Destroy(names, true) || !real_->Drain()) return "destroying some failed";
+    const uint64_t freed = before - real_->Stats().stored_bytes;
+    if (freed == usage->bytes - usage->metadata_bytes) return {};
+    return fmt::format("{} bytes came back, not {}", freed, usage->bytes - usage->metadata_bytes);
+  }
+
   std::string End() {
-    Note("Destroy all");
     std::vector<std::string> names;
     for (Pair& pair : pairs_) {
       pair.Detach();
-      names.push_back(pair.name());
+      (void)model_.Release(pair.name(), "tag");
+      (void)real_->Release(pair.name(), "tag");
     }
+    if (std::string wrong = DestroySome(); !wrong.empty()) return wrong;
+    for (const fs::VolumeInfo& left : model_.List()) names.push_back(left.name);
+    Note("Destroy all");
     std::string difference = Agree(model_.Destroy(names), real_->Destroy(names));
     if (!difference.empty()) return difference;
     if (!real_->Drain()) return "Drain failed";

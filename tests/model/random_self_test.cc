@@ -142,8 +142,9 @@ class ClonesALittleLate : public ModelHost {
  public:
   using ModelHost::ModelHost;
   Outcome<std::vector<fs::VolumeInfo>> Clone(std::string_view source,
-                                             const std::vector<std::string>& targets) override {
-    auto result = ModelHost::Clone(source, targets);
+                                             const std::vector<std::string>& targets,
+                                             std::string_view request_key) override {
+    auto result = ModelHost::Clone(source, targets, request_key);
     if (!result) return result;
     auto late = Attach(targets[0], false);
     fs::SetAttr touch;
@@ -160,7 +161,45 @@ class LosesTheLastClone : public ModelHost {
     if (all.size() < 2) return;
     auto last =
         std::max_element(all.begin(), all.end(), [](auto& a, auto& b) { return a.id < b.id; });
-    EXPECT_TRUE(Destroy({last->name}).has_value());
+    (void)Destroy({last->name}, true);  // unless it is held
+  }
+};
+
+class RollsBackToNow : public ModelHost {
+ public:
+  using ModelHost::ModelHost;
+  Outcome<fs::VolumeInfo> Rollback(std::string_view snapshot, std::string_view) override {
+    return Show(snapshot.substr(0, snapshot.find('@')));
+  }
+};
+
+class LosesASnapshotOfSeveral : public ModelHost {
+ public:
+  using ModelHost::ModelHost;
+  Outcome<std::vector<fs::VolumeInfo>> Snapshot(const std::vector<std::string>& names,
+                                                int64_t ttl_sec, std::string_view) override {
+    auto result = ModelHost::Snapshot(names, ttl_sec);
+    if (result && names.size() > 1) (void)Destroy({names.back()});
+    return result;
+  }
+};
+
+class ForgetsHolds : public ModelHost {
+ public:
+  using ModelHost::ModelHost;
+  Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view) override {
+    return Show(name);
+  }
+};
+
+class CountsTooMuch : public ModelHost {
+ public:
+  using ModelHost::ModelHost;
+  Outcome<fs::ExclusiveUsage> WouldFree(const std::vector<std::string>& names,
+                                        bool recursive) override {
+    auto usage = ModelHost::WouldFree(names, recursive);
+    if (usage) ++usage->bytes;
+    return usage;
   }
 };
 
@@ -188,6 +227,13 @@ TEST(CanaryTest, MistakesOfLifetimeAreCaught) {
 TEST(CanaryTest, MistakesOfClonesAndRestartsAreCaught) {
   EXPECT_NE(FirstDifference<ClonesALittleLate>(), "");
   EXPECT_NE(FirstDifference<LosesTheLastClone>(true), "");
+}
+
+TEST(CanaryTest, MistakesOfSnapshotsAreCaught) {
+  EXPECT_NE(FirstDifference<RollsBackToNow>(), "");
+  EXPECT_NE(FirstDifference<LosesASnapshotOfSeveral>(), "");
+  EXPECT_NE(FirstDifference<ForgetsHolds>(), "");
+  EXPECT_NE(FirstDifference<CountsTooMuch>(), "");
 }
 
 }  // namespace

@@ -6,10 +6,12 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "fs/contract/file_system.h"
+#include "fs/core/host.h"
 #include "tests/model/acl.h"
 #include "tests/model/locks.h"
 
@@ -62,20 +64,27 @@ struct Volume {
   VolumeId id = 0;
   std::string name;
   std::string parent;
+  VolumeId parent_id = 0;
+  VolumeId snapshot_of = 0;  // not 0: a snapshot of that volume
   bool importing = false;
   bool destroyed = false;
   int64_t created_sec = 0;
+  int64_t expires_sec = 0;
+  std::set<std::string> holds;
   std::map<InodeId, Node> nodes;
   InodeId last_ino = kRootInode;
   std::vector<ModelFileSystem*> attached;  // every one holds what is orphaned while it lives
   Locks locks;
+
+  bool read_only() const { return snapshot_of != 0; }
 };
 
-// Everything, under one lock.
+// Everything, under one lock. Of request keys only Clone's are remembered.
 struct World {
   std::mutex mutex;
   VolumeId last_id = 0;
-  std::map<std::string, std::shared_ptr<Volume>> volumes;
+  std::map<std::string, std::vector<fs::VolumeInfo>, std::less<>> answers;
+  std::map<std::string, std::shared_ptr<Volume>> volumes;  // snapshots too, as NAME@LABEL
 };
 
 fs::Timespec Now();

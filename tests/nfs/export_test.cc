@@ -122,6 +122,39 @@ TEST_F(ExportTest, OtherAddressesAreRefusedAtOnce) {
   EXPECT_EQ(client.StatusOf(NFSPROC3_GETATTR, Args().Text(root_)), NFS3_OK);
 }
 
+TEST_F(ExportTest, ASnapshotIsAnExportWithTheRulesOfItsVolume) {
+  Client client = Connect();
+  client.Create(root_, "file");
+  test::Must(host_->Snapshot({"volume@before"}, 0));
+  client.Create(root_, "later");
+  EXPECT_EQ(Exported(),
+            (std::vector<std::string>{"/volume 127.0.0.0/8", "/volume@before 127.0.0.0/8"}));
+  const std::string root = RootOf("volume@before");
+  client.Lookup(root, "file");
+  EXPECT_EQ(client.StatusOf(NFSPROC3_LOOKUP, Where(root, "later")), NFS3ERR_NOENT);
+  EXPECT_EQ(client.StatusOf(NFSPROC3_CREATE, Where(root, "new").U32(1).Sattr(0666)), NFS3ERR_ROFS);
+  EXPECT_EQ(client.StatusOf(NFSPROC3_REMOVE, Where(root, "file")), NFS3ERR_ROFS);
+  SetRules("10.1.2.3(insecure)");
+  EXPECT_EQ(client.StatusOf(NFSPROC3_GETATTR, Args().Text(root)), NFS3ERR_ACCES);
+  test::Must(exports_->SetRules("volume@before", "127.0.0.1(insecure)"));
+  EXPECT_EQ(client.StatusOf(NFSPROC3_GETATTR, Args().Text(root)), NFS3_OK) << "its own";
+}
+
+// What the client knew of the volume goes with its handles: those are of files that are gone.
+TEST_F(ExportTest, ARollbackMakesHandlesOfLaterFilesStale) {
+  Client client = Connect();
+  const std::string kept = client.Create(root_, "kept");
+  test::Must(host_->Snapshot({"volume@before"}, 0));
+  const std::string later = client.Create(root_, "later");
+  test::Must(host_->Rollback("volume@before"));
+  EXPECT_EQ(client.StatusOf(NFSPROC3_GETATTR, Args().Text(later)), NFS3ERR_STALE);
+  EXPECT_EQ(client.StatusOf(NFSPROC3_GETATTR, Args().Text(kept)), NFS3_OK);
+  EXPECT_NE(client.Create(root_, "new"), later);
+  EXPECT_EQ(client.StatusOf(NFSPROC3_GETATTR, Args().Text(later)), NFS3ERR_STALE);
+  Restart();
+  EXPECT_EQ(Connect().StatusOf(NFSPROC3_GETATTR, Args().Text(later)), NFS3ERR_STALE);
+}
+
 TEST_F(ExportTest, ReadOnlyRefusesEveryChange) {
   Client client = Connect();
   const std::string file = client.Create(root_, "file");

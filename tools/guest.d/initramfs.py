@@ -1,8 +1,8 @@
-"""The guest's first file system: busybox, the modules that NFS and virtio need, and ./init.
+"""The guest's first file system: busybox, the modules that any lane needs, and ./init.
 
 The large part is made once per kernel and kept in the cache; a run appends a small archive with its
-own configuration and job (the kernel unpacks concatenated archives one over the other), so nothing
-has to be quoted for a kernel command line and nothing is written into the volume.
+own configuration, programs and job (the kernel unpacks concatenated archives one over the other), so
+nothing has to be quoted for a kernel command line and nothing is written into the volume.
 """
 import hashlib
 import os
@@ -15,10 +15,10 @@ import tempfile
 from kernel import GuestError, UnavailableError, run
 
 HERE = pathlib.Path(__file__).resolve().parent
-# In the order of loading; what they depend on comes with them.
-MODULES = ("virtio_pci", "virtio_net", "nfsv3")
+# What lanes load (lanes.py); what they depend on comes with them.
+MODULES = ("virtio_pci", "virtio_net", "nfsv3", "fuse", "vfio_pci", "vfio_iommu_type1")
 # A root in a clone has no modules of this kernel: these are what systemd and most programs want.
-EXTRA_MODULES = ("autofs4", "binfmt_misc", "fuse", "overlay")
+EXTRA_MODULES = ("autofs4", "binfmt_misc", "fuse", "overlay", "sunrpc")
 
 
 def base(kernel):
@@ -55,12 +55,10 @@ def _fill(tree, kernel, busybox):
             (tree / "bin" / applet).symlink_to("busybox")
     shutil.copy(HERE / "init", tree / "init")
     (tree / "init").chmod(0o755)
-    names = []
-    for path in _closure(kernel):
+    files = _closure(kernel, MODULES)
+    for path in files:
         shutil.copy(path, tree / "lib" / path.name)
-        names.append(path.name)
-    run("strip", "-g", "-R", ".BTF", *(tree / "lib" / name for name in names))
-    (tree / "lib/load").write_text("".join(f"{name}\n" for name in names))
+    run("strip", "-g", "-R", ".BTF", *(tree / "lib" / path.name for path in files))
 
 
 def _ldd(program):
@@ -68,16 +66,16 @@ def _ldd(program):
     return said.stdout + said.stderr
 
 
-def _closure(kernel):
-    """The files of all modules and of what they need, in the order of loading. What is not a module
-    is built into the kernel, or, of the extra ones, may be absent from it."""
+def _closure(kernel, modules):
+    """The files of modules, of the extra ones, and of what they need, in the order of loading. What
+    is not a module is built into the kernel, or, of the extra ones, may be absent from it."""
     files = []
-    for module in MODULES + EXTRA_MODULES:
+    for module in (*modules, *EXTRA_MODULES):
         try:
             said = run("modprobe", "-d", kernel.tree, "-C", "/dev/null", "-S", kernel.version,
                        "--show-depends", module).decode()
         except GuestError:
-            if module in MODULES:
+            if module in modules:
                 raise
             continue
         for line in said.splitlines():
@@ -101,15 +99,20 @@ def pack(tree):
     return done.stdout
 
 
-def with_run(archive, settings, job):
+def with_run(archive, kernel, lane, settings, programs, job):
     """What one guest starts from: the base, and what init reads (settings, as a shell script, and
-    the job if there is one)."""
+    the job if there is one), with the lane's and other programs in its /bin."""
+    modules = " ".join(path.name for path in _closure(kernel, lane.modules))
+    settings = {**settings, **lane.settings, "modules": modules}
     with tempfile.TemporaryDirectory(prefix="prism-guest-") as scratch:
-        tree = pathlib.Path(scratch) / "prism"
-        tree.mkdir()
-        (tree / "settings").write_text(
+        tree = pathlib.Path(scratch)
+        (tree / "prism").mkdir()
+        (tree / "prism/settings").write_text(
             "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in settings.items()))
         if job is not None:
-            (tree / "job").write_text(job + "\n")
+            (tree / "prism/job").write_text(job + "\n")
+        (tree / "bin").mkdir()
+        for program in (*lane.programs, *programs):
+            shutil.copy(program, tree / "bin" / program.name)
         # An archive begins at a multiple of four bytes; cpio pads its own to 512.
-        return archive.read_bytes() + pack(pathlib.Path(scratch))
+        return archive.read_bytes() + pack(tree)

@@ -24,15 +24,17 @@ _AFTER_EXIT_TIMEOUT_S = 60
 class Machine:
     """Started by `start`, followed to its end by `follow`; `stop` leaves nothing behind."""
 
-    def __init__(self, kernel, memory_mib, cpus, lane_arguments, is_verbose, is_interactive):
+    def __init__(self, kernel, memory_mib, cpus, lane, is_verbose, is_interactive):
         self.mark = f"prism-guest-{secrets.token_hex(8)}".encode()
         self.is_interactive = is_interactive
         self.boot_s = {}  # "mounted", "ready": seconds after the start of QEMU
         self._kernel = kernel
-        self._options = ["-accel", "tcg,thread=multi", "-cpu", "max", "-machine", "q35",
-                         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                         "-m", str(memory_mib), "-smp", str(cpus), *lane_arguments]
-        self._command_line = _COMMAND_LINE + ("" if is_verbose else " quiet")
+        self._options = ["-accel", "tcg,thread=multi", "-cpu", "max",
+                         "-machine", lane.machine, "-nodefaults", "-no-user-config",
+                         "-display", "none", "-no-reboot", "-m", str(memory_mib),
+                         "-smp", str(cpus), *lane.devices]
+        self._command_line = " ".join([_COMMAND_LINE, *lane.kernel_arguments,
+                                       *([] if is_verbose else ["quiet"])])
         self._qemu = None
         self._line = None
         self._pending = b""

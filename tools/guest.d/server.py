@@ -1,4 +1,4 @@
-"""What tools/guest asks of the Prism server: where it serves NFS, and to let the guest in."""
+"""What tools/guest asks of the Prism server: to let the guest in, over NFS or a lane."""
 import ipaddress
 import json
 import os
@@ -51,3 +51,13 @@ def _ask(control, *arguments):
     if done.returncode != 0:
         raise GuestError(answer.get("message", "the server refuses"))
     return answer["result"]
+
+
+def attach(machine, volume, control):
+    """Attaches a machine to the volume; its port's socket, and how many vectors its device has."""
+    attached = _ask(control, "attach", machine, "--volume", volume)
+    return attached["socket"], attached["vectors"]
+
+
+def detach(machine, control):
+    _ask(control, "detach", machine)

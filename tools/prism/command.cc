@@ -72,7 +72,11 @@ int RunCommandLine(int argc, const char* const* argv) {
 
   Command command;
   AddVolumeVerbs(app, common, command);
+  AddCloneVerbs(app, common, command);
+  AddDiffVerb(app, common, command);
+  AddDuVerb(app, common, command);
   AddTransferVerbs(app, common, command);
+  AddVmVerbs(app, common, command);
   AddMountVerbs(app, common, command);
   try {
     app.parse(argc, argv);

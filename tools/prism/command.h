@@ -47,8 +47,12 @@ struct CommandResult {
 using Command = std::function<Outcome<CommandResult>()>;
 
 // Each adds its verbs; the callback of the one that is used sets `chosen`.
+void AddCloneVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
+void AddDiffVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
+void AddDuVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddTransferVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
+void AddVmVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddMountVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 
 // Runs the command line; returns the exit code.

@@ -27,13 +27,15 @@ CommandResult ResultOf(std::string text, double seconds) {
   return result;
 }
 
-// The server is asked first, because its answers say more than a refused handshake.
+// The server is asked first, because its answers say more than a refused handshake; but who was
+// given a socket (prism attach) need not be allowed to ask.
 Outcome<CommandResult> Mount(const CommonOptions& common, mount::MountOptions options) {
-  {
+  if (options.lane_path.empty()) {
     PRISM_ASSIGN(ControlClient control, ControlClient::Connect(common.control_path));
-    PRISM_TRY(control.Call("show", {{"name", options.volume}}));
+    PRISM_ASSIGN(const Reply shown, control.Call("show", {{"name", options.volume}}));
+    options.read_only |= FlagIn(shown.result, "read_only");
+    options.lane_path = vrpc::LanePathFor(common.control_path);
   }
-  options.lane_path = vrpc::LanePathFor(common.control_path);
   const auto start = Clock::now();
   PRISM_TRY(mount::RunMount(options));
   const double seconds = SecondsSince(start);
@@ -59,6 +61,8 @@ void AddMountVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) 
       app.add_subcommand("mount", "mount a volume; returns when the mount is live");
   mount_verb->add_option("NAME", options->volume, "of the volume")->required();
   mount_verb->add_option("DIR", options->directory, "an existing directory")->required();
+  mount_verb->add_option("--socket", options->lane_path,
+                         "a socket that prism attach made (the server's own, for all volumes)");
   mount_verb->add_flag("-f,--foreground", options->foreground, "serve here, until unmounted");
   mount_verb->add_flag("-r,--read-only", options->read_only, "refuse every change");
   mount_verb->add_flag("!--local-locks", options->share_locks,

@@ -4,36 +4,14 @@
 #include <algorithm>
 #include <memory>
 
-#include "tools/prism/command.h"
-#include "tools/prism/control_client.h"
+#include "tools/prism/ask.h"
 #include "tools/prism/format.h"
+#include "tools/prism/volume_tree.h"
 
 namespace prism::tool {
 namespace {
 
 using nlohmann::json;
-
-// One exchange on a connection of its own.
-Outcome<Reply> Ask(const CommonOptions& common, std::string_view verb,
-                   json request = json::object()) {
-  PRISM_ASSIGN(ControlClient client, ControlClient::Connect(common.control_path));
-  return client.Call(verb, std::move(request));
-}
-
-CommandResult ResultOf(const Reply& reply, std::string text) {
-  CommandResult result;
-  result.json = {{"ok", true},
-                 {"result", reply.result},
-                 {"server_us", reply.server_us},
-                 {"took_us", reply.took_us}};
-  result.text = std::move(text);
-  return result;
-}
-
-std::string Took(const Reply& reply) {
-  return fmt::format("in {} (in the server: {})", Seconds(reply.took_us / 1e6),
-                     Seconds(reply.server_us / 1e6));
-}
 
 Outcome<CommandResult> Ping(const CommonOptions& common) {
   PRISM_ASSIGN(Reply reply, Ask(common, "ping"));
@@ -45,29 +23,25 @@ Outcome<CommandResult> Create(const CommonOptions& common, const std::string& na
   return ResultOf(reply, fmt::format("created {} {}\n", name, Took(reply)));
 }
 
-Outcome<CommandResult> Clone(const CommonOptions& common, const std::string& source,
-                             const std::vector<std::string>& targets) {
-  PRISM_ASSIGN(Reply reply, Ask(common, "clone", {{"source", source}, {"targets", targets}}));
-  const std::string what = targets.size() <= 5 ? fmt::format("{}", fmt::join(targets, ", "))
-                                               : Count(targets.size()) + " volumes";
-  return ResultOf(reply, fmt::format("cloned {} to {} {}\n", source, what, Took(reply)));
-}
-
-Outcome<CommandResult> Destroy(const CommonOptions& common, const std::vector<std::string>& names) {
-  PRISM_ASSIGN(Reply reply, Ask(common, "destroy", {{"names", names}}));
-  return ResultOf(reply, fmt::format("destroyed {} {}; the space comes back in the background\n",
-                                     fmt::join(names, ", "), Took(reply)));
-}
-
 Outcome<CommandResult> Rename(const CommonOptions& common, const std::string& from,
                               const std::string& to) {
   PRISM_ASSIGN(Reply reply, Ask(common, "rename", {{"from", from}, {"to", to}}));
   return ResultOf(reply, fmt::format("renamed {} to {} {}\n", from, to, Took(reply)));
 }
 
+// The machines that are attached to a volume; "-": none.
+std::string VmsOf(const json& volume) {
+  std::string vms;
+  for (const json& vm : volume.value("vms", json::array()))
+    if (vm.is_string())
+      vms += (vms.empty() ? "" : " ") + Printable(vm.get_ref<const std::string&>());
+  return vms.empty() ? "-" : vms;
+}
+
 Outcome<CommandResult> List(const CommonOptions& common) {
   PRISM_ASSIGN(Reply reply, Ask(common, "list"));
-  Table table({{"NAME"}, {"FROM"}, {"FILES", true}, {"SIZE", true}, {"USERS", true}, {"CREATED"}});
+  Table table(
+      {{"NAME"}, {"FROM"}, {"FILES", true}, {"SIZE", true}, {"USERS", true}, {"CREATED"}, {"VMS"}});
   for (const json& volume : reply.result) {
     if (!volume.is_object()) continue;
     std::string name = Printable(TextIn(volume, "name"));
@@ -75,9 +49,14 @@ Outcome<CommandResult> List(const CommonOptions& common) {
     const std::string parent = Printable(TextIn(volume, "parent"));
     table.Add({std::move(name), parent.empty() ? "-" : parent, Count(NumberIn(volume, "inodes")),
                Bytes(NumberIn(volume, "logical_bytes")), Count(NumberIn(volume, "attached")),
-               LocalTime(static_cast<int64_t>(NumberIn(volume, "created_sec")))});
+               LocalTime(static_cast<int64_t>(NumberIn(volume, "created_sec"))), VmsOf(volume)});
   }
   return ResultOf(reply, table.empty() ? "no volumes: import or create one\n" : table.Format());
+}
+
+Outcome<CommandResult> ListTree(const CommonOptions& common) {
+  PRISM_ASSIGN(Reply reply, Ask(common, "list"));
+  return ResultOf(reply, DrawTree(reply.result));
 }
 
 // What a guest types, and what its kernel is started with, to use the volume over NFS. A server
@@ -113,6 +92,15 @@ std::string NfsLines(const json& nfs) {
       where, port, port, server, server, path, server, path, port, port, access);
 }
 
+std::string StateOf(const json& volume) {
+  std::string state = FlagIn(volume, "importing")   ? "importing"
+                      : FlagIn(volume, "read_only") ? "read-only"
+                                                    : "ready";
+  for (const json& tag : volume.value("holds", json::array()))
+    if (tag.is_string()) state += ", held by " + Printable(tag.get_ref<const std::string&>());
+  return state;
+}
+
 Outcome<CommandResult> Show(const CommonOptions& common, const std::string& name) {
   PRISM_ASSIGN(Reply reply, Ask(common, "show", {{"name", name}, {"exclusive", true}}));
   const json& volume = reply.result;
@@ -121,8 +109,11 @@ Outcome<CommandResult> Show(const CommonOptions& common, const std::string& name
   table.Add({"id", std::to_string(NumberIn(volume, "id"))});
   table.Add({"cloned from", parent.empty() ? "-" : parent});
   table.Add({"created", LocalTime(static_cast<int64_t>(NumberIn(volume, "created_sec")))});
-  table.Add({"state", FlagIn(volume, "importing") ? "importing" : "ready"});
+  table.Add({"state", StateOf(volume)});
+  if (const uint64_t expires = NumberIn(volume, "expires_sec"); expires != 0)
+    table.Add({"goes by itself", LocalTime(static_cast<int64_t>(expires))});
   table.Add({"users", Count(NumberIn(volume, "attached"))});
+  table.Add({"machines", VmsOf(volume)});
   table.Add({"files", Count(NumberIn(volume, "inodes"))});
   table.Add({"size", Bytes(NumberIn(volume, "logical_bytes"))});
   table.Add({"held alone",
@@ -170,27 +161,6 @@ Outcome<CommandResult> Stat(const CommonOptions& common) {
   return ResultOf(reply, table.Format());
 }
 
-Outcome<CommandResult> Lanes(const CommonOptions& common) {
-  PRISM_ASSIGN(Reply reply, Ask(common, "lanes"));
-  Table table({{"LANE", true},
-               {"VOLUME"},
-               {"PID", true},
-               {"CALLS", true},
-               {"ERRORS", true},
-               {"READ", true},
-               {"WRITTEN", true},
-               {"SINCE"}});
-  for (const json& lane : reply.result) {
-    if (!lane.is_object()) continue;
-    table.Add({std::to_string(NumberIn(lane, "id")), Printable(TextIn(lane, "volume")),
-               std::to_string(NumberIn(lane, "pid")), Count(NumberIn(lane, "calls")),
-               Count(NumberIn(lane, "errors")), Bytes(NumberIn(lane, "read_bytes")),
-               Bytes(NumberIn(lane, "written_bytes")),
-               LocalTime(static_cast<int64_t>(NumberIn(lane, "connected_sec")))});
-  }
-  return ResultOf(reply, table.empty() ? "nobody is attached\n" : table.Format());
-}
-
 }  // namespace
 
 void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) {
@@ -209,39 +179,32 @@ void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen)
   };
 
   add("create", "make an empty volume",
-      [](auto& common, Names& n) { return Create(common, n.first); })
+      [](const CommonOptions& to, Names& n) { return Create(to, n.first); })
       ->add_option("NAME", names->first, "[A-Za-z0-9._-], up to 128 characters")
       ->required();
-  CLI::App* clone = add("clone", "copy a volume, as it is at this instant, to one or more new ones",
-                        [](auto& common, Names& n) { return Clone(common, n.first, n.many); });
-  clone->add_option("SOURCE", names->first, "may be in use")->required();
-  clone->add_option("TARGET", names->many, "all are made, or none")->required();
-  add("list", "all volumes", [](auto& common, Names&) { return List(common); });
+  add("list", "all volumes and snapshots", [](const CommonOptions& to, Names& n) {
+    return n.flag ? ListTree(to) : List(to);
+  })->add_flag("--tree", names->flag, "what was made from what");
   add("show", "one volume, and what it holds alone",
-      [](auto& common, Names& n) { return Show(common, n.first); })
+      [](const CommonOptions& to, Names& n) { return Show(to, n.first); })
       ->add_option("NAME", names->first)
-      ->required();
-  add("destroy", "remove volumes at once, in use or not",
-      [](auto& common, Names& n) { return Destroy(common, n.many); })
-      ->add_option("NAME", names->many, "all are removed, or none")
       ->required();
   CLI::App* access =
       add("access", "who may use a volume over NFS, and as whom",
-          [](auto& common, Names& n) { return Access(common, n.first, n.many, n.flag); });
+          [](const CommonOptions& to, Names& n) { return Access(to, n.first, n.many, n.flag); });
   access->add_option("NAME", names->first)->required();
   CLI::Option* rules = access->add_option(
       "RULE", names->many,
       "CLIENT(OPTION,...) as in exports(5): an address, a network or *; rw|ro, no_root_squash|"
       "root_squash|all_squash, anonuid=N, anongid=N, secure|insecure. The first that fits decides");
   access->add_flag("--default", names->flag, "only root on the server's host")->excludes(rules);
-  CLI::App* rename = add("rename", "give a volume another name",
-                         [](auto& common, Names& n) { return Rename(common, n.first, n.second); });
+  CLI::App* rename =
+      add("rename", "give a volume another name",
+          [](const CommonOptions& to, Names& n) { return Rename(to, n.first, n.second); });
   rename->add_option("FROM", names->first)->required();
   rename->add_option("TO", names->second)->required();
   add("stat", "the whole store: logical, deduplicated and compressed bytes",
       [](auto& common, Names&) { return Stat(common); });
-  add("lanes", "who is attached to which volume",
-      [](auto& common, Names&) { return Lanes(common); });
   add("ping", "whether the server answers", [](auto& common, Names&) { return Ping(common); });
 }
 

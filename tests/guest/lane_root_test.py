@@ -1,0 +1,60 @@
+"""As root_test.py, over the lane: a guest without any network whose root file system prism-mount
+serves. Then it is killed, and comes back."""
+import os
+import pathlib
+import signal
+import subprocess
+
+import root_test
+import support
+
+# Nothing is synced: what a program has been told is written must outlive the machine.
+WORK = """
+set -e
+dd if=/bin/bash of=/root/bash bs=64k 2> /dev/null
+for i in $(seq 300); do echo $i > /root/file-$i; done
+mv /root/file-7 /root/renamed
+sha256sum < /root/bash
+echo written
+exec sleep 1000
+"""
+CHECK = """
+set -e
+cat $(seq -f /root/file-%.0f 300 | grep -v 'file-7$') /root/renamed | wc -l
+sha256sum < /root/bash
+echo again >> /root/renamed
+echo done
+"""
+
+
+class LaneRootTest(root_test.RootTest):
+    guest_options = ("--lane", "shm")
+    root_type = "fuse.prism"
+
+    def test_killed_and_back(self):
+        guest = subprocess.Popen(
+            self.server.guest(*self.guest_options, "--mode", "root", "--init", "small",
+                              "--timeout-s", "200", "--job", WORK, "vm-3"),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.addCleanup(self.end, guest)
+        checksum = guest.stdout.readline()
+        self.assertEqual(guest.stdout.readline(), "written\n")
+        qemu = pathlib.Path(f"/proc/{guest.pid}/task/{guest.pid}/children").read_text().split()
+        self.assertEqual(len(qemu), 1)
+        os.kill(int(qemu[0]), signal.SIGKILL)
+        self.assertEqual(guest.wait(), 125)  # the guest ended before its job
+        back = self.run_guest("--mode", "root", "--init", "small", "--timeout-s", "200",
+                              "--job", CHECK, "vm-3")
+        self.assertEqual(back.output, f"300\n{checksum}done\n")
+        exported = self.export("vm-3")
+        self.assertEqual((exported / "root/renamed").read_text(), "7\nagain\n")
+
+    def end(self, guest):
+        if guest.poll() is None:
+            guest.terminate()
+            guest.wait()
+        guest.stdout.close()
+
+
+if __name__ == "__main__":
+    support.main()
