@@ -55,6 +55,9 @@ void AddTransferVerbs(CLI::App& app, const CommonOptions& common, Command& chose
 void AddVmVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddMountVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 
+// The lanes of the server, a table.
+Outcome<CommandResult> ListLanes(const CommonOptions& common);
+
 // Runs the command line; returns the exit code.
 int RunCommandLine(int argc, const char* const* argv);
 

@@ -134,7 +134,9 @@ std::string State(const json& lane) {
   return reason.empty() ? "ended" : "dropped: " + reason;
 }
 
-Outcome<CommandResult> Lanes(const CommonOptions& common) {
+}  // namespace
+
+Outcome<CommandResult> ListLanes(const CommonOptions& common) {
   PRISM_ASSIGN(Reply reply, Ask(common, "lanes"));
   Table table({{"VM"},
                {"LANE", true},
@@ -159,8 +161,6 @@ Outcome<CommandResult> Lanes(const CommonOptions& common) {
   }
   return ResultOf(reply, table.empty() ? "no lane is in use\n" : table.Format());
 }
-
-}  // namespace
 
 void AddVmVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) {
   auto options = std::make_shared<AttachOptions>();
@@ -203,7 +203,7 @@ void AddVmVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) {
   add("vms", "attached machines",
       [](auto& common_options, AttachOptions&) { return Vms(common_options); });
   add("lanes", "who works with which volume through shared memory",
-      [](auto& common_options, AttachOptions&) { return Lanes(common_options); });
+      [](auto& common_options, AttachOptions&) { return ListLanes(common_options); });
 }
 
 }  // namespace prism::tool

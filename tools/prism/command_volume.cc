@@ -168,6 +168,7 @@ void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen)
     std::string first, second;
     std::vector<std::string> many;
     bool flag = false;
+    bool lanes = false;
   };
   auto names = std::make_shared<Names>();
   auto add = [&](const char* verb, const char* help, auto run) {
@@ -182,9 +183,12 @@ void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen)
       [](const CommonOptions& to, Names& n) { return Create(to, n.first); })
       ->add_option("NAME", names->first, "[A-Za-z0-9._-], up to 128 characters")
       ->required();
-  add("list", "all volumes and snapshots", [](const CommonOptions& to, Names& n) {
+  CLI::App* list = add("list", "all volumes and snapshots", [](const CommonOptions& to, Names& n) {
+    if (n.lanes) return ListLanes(to);
     return n.flag ? ListTree(to) : List(to);
-  })->add_flag("--tree", names->flag, "what was made from what");
+  });
+  CLI::Option* tree = list->add_flag("--tree", names->flag, "what was made from what");
+  list->add_flag("--lanes", names->lanes, "who works with them: as the verb lanes")->excludes(tree);
   add("show", "one volume, and what it holds alone",
       [](const CommonOptions& to, Names& n) { return Show(to, n.first); })
       ->add_option("NAME", names->first)
@@ -204,8 +208,9 @@ void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen)
   rename->add_option("FROM", names->first)->required();
   rename->add_option("TO", names->second)->required();
   add("stat", "the whole store: logical, deduplicated and compressed bytes",
-      [](auto& common, Names&) { return Stat(common); });
-  add("ping", "whether the server answers", [](auto& common, Names&) { return Ping(common); });
+      [](const CommonOptions& to, Names&) { return Stat(to); });
+  add("ping", "whether the server answers",
+      [](const CommonOptions& to, Names&) { return Ping(to); });
 }
 
 }  // namespace prism::tool
