@@ -181,10 +181,13 @@ Result<fs::WriteResult> ResumingClient::Remember(const fs::WriteArgs& args, fs::
                                                  uint64_t generation) {
   if (result.committed != fs::Stability::kUnstable || result.length == 0) return result;
   const auto data = args.data.first(result.length);
-  unsynced_.Add(args.ino, result.offset, data);
-  if (generation_.load(std::memory_order_acquire) != generation) {
-    // The session was lost between the reply and this: the replay may not have seen it.
+  for (;;) {
+    unsynced_.Add(args.ino, result.offset, data);
+    if (generation_.load(std::memory_order_acquire) == generation) break;
+    // The session was lost between the reply and this: the replay may not have seen it, and a sync
+    // of the next one may have forgotten it since.
     PRISM_TRY(Do([&](Client& c) {
+      generation = generation_.load(std::memory_order_acquire);
       return c.Write(fs::Caller{}, {.ino = args.ino, .offset = result.offset, .data = data});
     }));
   }

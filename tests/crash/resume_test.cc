@@ -161,8 +161,11 @@ std::string RunPrograms(const std::string& at, uint64_t seed, int stop_fd) {
   if (::unlink(unlinked_path.c_str()) != 0) return Failed("unlink", unlinked_path);
   if (::mkdir(names.c_str(), 0755) != 0) return Failed("mkdir", names);
   Program on_names([&](uint64_t step) { return WorkOnNames(names, step); });
-  Program on_body([&](uint64_t step) { return named.Work(step); });
-  Program on_unlinked([&](uint64_t step) { return unlinked.Work(step); });
+  auto say = [](const char* which, const std::string& problem) {
+    return problem.empty() ? problem : which + problem;
+  };
+  Program on_body([&](uint64_t step) { return say("named: ", named.Work(step)); });
+  Program on_unlinked([&](uint64_t step) { return say("unlinked: ", unlinked.Work(step)); });
   Program on_lines([&](uint64_t step) { return AppendLine(lines, step); });
   char byte;
   while (::read(stop_fd, &byte, 1) < 0 && errno == EINTR) continue;
@@ -174,7 +177,8 @@ std::string RunPrograms(const std::string& at, uint64_t seed, int stop_fd) {
   std::string expected;
   for (uint64_t i = 0; i < on_lines.steps(); ++i) expected += fmt::format("{}\n", i);
   if (ReadWholeFile(lines) != expected) return "lines are missing or double";
-  if (std::string problem = named.Check() + unlinked.Check(); !problem.empty()) return problem;
+  if (std::string problem = named.Check(); !problem.empty()) return "named: " + problem;
+  if (std::string problem = unlinked.Check(); !problem.empty()) return "unlinked: " + problem;
   Shell("echo 3 > /proc/sys/vm/drop_caches");  // which may have hidden something
   fmt::print("steps: names {}, bodies {} and {}, lines {}\n", on_names.steps(), on_body.steps(),
              on_unlinked.steps(), on_lines.steps());
