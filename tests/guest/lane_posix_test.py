@@ -5,6 +5,8 @@ import shutil
 import support
 
 POSIX_SUITE = os.environ["POSIX_SUITE"]
+# Compares the server's clock with the caller's, which under emulation is another one.
+TWO_CLOCKS = "AttributesTest.TimesAreSetToTheNanosecond"
 
 
 class LanePosixTest(support.GuestTest):
@@ -17,7 +19,8 @@ class LanePosixTest(support.GuestTest):
         (tree / "tmp").mkdir()
         self.server.prism("import", "-q", f"dir:{tree}", "vm-1")
         done = self.run_guest("--timeout-s", "300", "--memory-mib", "1024",
-                              "--job", "./posix_suite --dir /mnt/tmp --gtest_brief=1", "vm-1")
+                              "--job", "./posix_suite --dir /mnt/tmp --gtest_brief=1 "
+                              f"--gtest_filter=-{TWO_CLOCKS}", "vm-1")
         self.assertIn("[  PASSED  ]", done.output)
         self.assertNotIn("FAILED", done.output)
         support.report("boot to the mount, s", done.seconds("mounted"))
