@@ -1,10 +1,7 @@
 // Programs in a mount while its server is killed and started again, many times: they notice nothing
 // but the wait. No operation is lost, none is done twice, whatever they have not synced.
 //
-// PRISM_CRASH_SEED and PRISM_CRASH_ROUNDS make other and longer runs. PRISM_RESUME_BODIES=1 adds
-// two programs that overwrite and truncate files without syncing them. They are not part of every
-// run: in about one of fifteen a file is shorter than it should be after a kill, a fault that is
-// known and not yet found.
+// PRISM_CRASH_SEED and PRISM_CRASH_ROUNDS make other and longer runs.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -155,43 +152,45 @@ int TryLockElsewhere(const std::string& path) {
   return WEXITSTATUS(status);
 }
 
-// All kinds of programs until stop_fd is closed. What went wrong; "": nothing.
-std::string RunPrograms(const std::string& at, uint64_t seed, int stop_fd) {
-  const std::string unlinked_path = at + "/unlinked", names = at + "/names", lines = at + "/lines";
+void WaitForStop(int stop_fd) {
+  char byte;
+  while (::read(stop_fd, &byte, 1) < 0 && errno == EINTR) continue;
+}
+
+// What went wrong; "": nothing.
+std::string EndOf(Program& program) {
+  program.Stop();
+  if (!program.problem().empty()) return program.problem();
+  return program.steps() < 10 ? "a program hardly ran" : "";
+}
+
+// Programs that change names and append lines, until stop_fd is closed. What went wrong; "":
+// nothing.
+std::string RunOnNames(const std::string& at, int stop_fd) {
+  const std::string names = at + "/names", lines = at + "/lines";
+  if (::mkdir(names.c_str(), 0755) != 0) return Failed("mkdir", names);
+  Program on_names([&](uint64_t step) { return WorkOnNames(names, step); });
+  Program on_lines([&](uint64_t step) { return AppendLine(lines, step); });
+  WaitForStop(stop_fd);
+  if (std::string problem = EndOf(on_names) + EndOf(on_lines); !problem.empty()) return problem;
+  std::string expected;
+  for (uint64_t i = 0; i < on_lines.steps(); ++i) expected += fmt::format("{}\n", i);
+  return ReadWholeFile(lines) == expected ? "" : "lines are missing or double";
+}
+
+// The same with programs that overwrite and truncate two open files, of which one has no name left.
+std::string RunOnBodies(const std::string& at, uint64_t seed, int stop_fd) {
+  const std::string unlinked_path = at + "/unlinked";
   constexpr int kFlags = O_RDWR | O_CREAT | O_CLOEXEC;
   Body named(::open((at + "/body").c_str(), kFlags, 0644), seed);
   Body unlinked(::open(unlinked_path.c_str(), kFlags, 0644), seed + 1);
   if (::unlink(unlinked_path.c_str()) != 0) return Failed("unlink", unlinked_path);
-  if (::mkdir(names.c_str(), 0755) != 0) return Failed("mkdir", names);
-  Program on_names([&](uint64_t step) { return WorkOnNames(names, step); });
-  const bool with_bodies = FromEnvironment("PRISM_RESUME_BODIES", 0) != 0;
-  auto work_on = [&](const char* which, Body& body, uint64_t step) -> std::string {
-    if (!with_bodies) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-      return {};
-    }
-    const std::string problem = body.Work(step);
-    return problem.empty() ? problem : which + problem;
-  };
-  Program on_body([&](uint64_t step) { return work_on("named: ", named, step); });
-  Program on_unlinked([&](uint64_t step) { return work_on("unlinked: ", unlinked, step); });
-  Program on_lines([&](uint64_t step) { return AppendLine(lines, step); });
-  char byte;
-  while (::read(stop_fd, &byte, 1) < 0 && errno == EINTR) continue;
-  for (Program* program : {&on_names, &on_body, &on_unlinked, &on_lines}) {
-    program->Stop();
-    if (!program->problem().empty()) return program->problem();
-    if (program->steps() < 10) return "a program hardly ran";
-  }
-  std::string expected;
-  for (uint64_t i = 0; i < on_lines.steps(); ++i) expected += fmt::format("{}\n", i);
-  if (ReadWholeFile(lines) != expected) return "lines are missing or double";
-  if (std::string problem = named.Check(); !problem.empty()) return "named: " + problem;
-  if (std::string problem = unlinked.Check(); !problem.empty()) return "unlinked: " + problem;
+  Program on_named([&](uint64_t step) { return named.Work(step); });
+  Program on_unlinked([&](uint64_t step) { return unlinked.Work(step); });
+  WaitForStop(stop_fd);
+  if (std::string problem = EndOf(on_named); !problem.empty()) return "named: " + problem;
+  if (std::string problem = EndOf(on_unlinked); !problem.empty()) return "unlinked: " + problem;
   Shell("echo 3 > /proc/sys/vm/drop_caches");  // which may have hidden something
-  fmt::print("steps: names {}, bodies {} and {}, lines {}\n", on_names.steps(), on_body.steps(),
-             on_unlinked.steps(), on_lines.steps());
-  std::fflush(stdout);
   return named.Check() + unlinked.Check();
 }
 
@@ -269,6 +268,16 @@ class ResumeTest : public ::testing::Test {
     Start();
   }
 
+  void RestartOften() {
+    const uint64_t seed = FromEnvironment("PRISM_CRASH_SEED", 1);
+    const uint64_t rounds = FromEnvironment("PRISM_CRASH_ROUNDS", 10);
+    std::mt19937_64 rng(seed);
+    for (uint64_t round = 0; round < rounds; ++round) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(rng() % 700));
+      Restart(rng() % 4 == 0 ? SIGTERM : SIGKILL);
+    }
+  }
+
   TemporaryFolder folder_;
   const std::string at_ = folder_.path() + "/mount";
   const std::string other_ = folder_.path() + "/other";
@@ -276,15 +285,21 @@ class ResumeTest : public ::testing::Test {
 };
 
 TEST_F(ResumeTest, ProgramsNoticeNothing) {
-  const uint64_t seed = FromEnvironment("PRISM_CRASH_SEED", 1);
-  const uint64_t rounds = FromEnvironment("PRISM_CRASH_ROUNDS", 10);
-  std::mt19937_64 rng(seed);
-  SCOPED_TRACE(fmt::format("PRISM_CRASH_SEED={}", seed));
-  Elsewhere programs([&](int stop_fd) { return RunPrograms(at_, seed, stop_fd); });
-  for (uint64_t round = 0; round < rounds; ++round) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(rng() % 700));
-    Restart(rng() % 4 == 0 ? SIGTERM : SIGKILL);
-  }
+  Elsewhere programs([&](int stop_fd) { return RunOnNames(at_, stop_fd); });
+  RestartOften();
+  EXPECT_EQ(programs.End(), "");
+}
+
+TEST_F(ResumeTest, FilesKeepWhatNobodySynced) {
+  if (FromEnvironment("PRISM_RESUME_BODIES", 0) == 0)
+    GTEST_SKIP()
+        << "KNOWN FAULT: in about one of fifteen runs a file that was overwritten and "
+           "truncated without a sync is too short after a kill. PRISM_RESUME_BODIES=1 runs "
+           "it; fs/mount/README.md tells of it";
+  Elsewhere programs([&](int stop_fd) {
+    return RunOnBodies(at_, FromEnvironment("PRISM_CRASH_SEED", 1), stop_fd);
+  });
+  RestartOften();
   EXPECT_EQ(programs.End(), "");
 }
 

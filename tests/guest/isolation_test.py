@@ -25,7 +25,7 @@ mkdir /m
 phase() { echo "phase $1"; }
 # One whose session the server has ended may have another, a few a second.
 mount_bad() {
-  umount -l /m 2> /dev/null || true
+  umount -l /m 2> /dev/null || true  # not mounted yet, the first time
   for try in $(seq 50); do
     if prism-mount --lane shm --log /dev/kmsg bad /m; then return; fi
     sleep 0.2
@@ -35,7 +35,7 @@ mount_bad() {
 phase idle
 sleep 3
 phase busy
-timeout 3 sh -c 'while :; do :; done' || true
+timeout 3 sh -c 'while :; do :; done' || true  # 143: how timeout ends it
 mount_bad
 echo mine > /m/file
 phase registers
