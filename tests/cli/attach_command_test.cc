@@ -240,7 +240,8 @@ TEST_F(AttachCommandTest, APathThatIsNoSocketsIsExplained) {
 }
 
 TEST_F(AttachCommandTest, AMachineGoesOnWhenTheServerIsKilledOrRestarted) {
-  if (Shell("command -v qemu-system-x86_64").exit_code != 0) GTEST_SKIP() << "needs QEMU (tools/setup)";
+  if (Shell("command -v qemu-system-x86_64").exit_code != 0)
+    GTEST_SKIP() << "needs QEMU (tools/setup)";
   auto server = std::make_unique<LiveServer>(directory_.path());
   ASSERT_EQ(server->Prism("create a").exit_code, kExitDone);
   const json attached = server->Json("attach vm-1 --volume a");
