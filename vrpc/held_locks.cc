@@ -89,12 +89,15 @@ Status HeldLocks::Replay(fs::FileSystem& file_system, FunctionRef<void(const fs:
   std::vector<fs::Event> events;
   {
     std::lock_guard lock(mutex_);
+    size_t left = 0;
+    for (const auto& [owner, ranges] : held_) left += ranges.size();
     for (auto at = held_.begin(); at != held_.end();) {
       const auto& [ino, kind, owner] = at->first;
       bool lost = false;
       for (const Range& range : at->second) {
         fs::LockArgs args{.ino = ino, .kind = kind, .type = range.type, .owner = owner};
         args.pid = range.pid;
+        args.reclaim = --left > 0 ? fs::Reclaim::kYes : fs::Reclaim::kLast;
         if (kind != fs::LockKind::kFlock) {
           args.start = range.start;
           args.length = range.end == fs::kLockOffsetMax ? 0 : range.end - range.start + 1;
