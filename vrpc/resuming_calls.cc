@@ -336,21 +336,31 @@ Status ResumingClient::Release(const fs::Caller& caller, InodeId ino) {
 }
 
 Status ResumingClient::Lock(const fs::Caller& caller, const fs::LockArgs& args) {
-  if (args.wait) locks_.Waits(args);
-  bool repeated = false;
-  const Status locked = Do([&](Client& c) -> Status {
-    // A new session has asked for all that waits.
-    if (std::exchange(repeated, true) && args.wait && locks_.IsWaiting(args.cookie))
-      return Fail(Err::kAgain);
-    return c.Lock(caller, args);
-  });
-  if (!locked && locked.error() == Err::kAgain) {
-    locks_.Refused(args);
-    return locked;
+  for (;;) {
+    if (args.wait) locks_.Waits(args);
+    uint64_t generation = 0;
+    bool repeated = false;
+    const Status locked = Do([&](Client& c) -> Status {
+      generation = generation_.load(std::memory_order_acquire);
+      // A new session has asked for all that waits.
+      if (std::exchange(repeated, true) && args.wait && locks_.IsWaiting(args.cookie))
+        return Fail(Err::kAgain);
+      return c.Lock(caller, args);
+    });
+    if (!locked && locked.error() == Err::kAgain) {
+      locks_.Refused(args);
+      return locked;
+    }
+    if (locked)
+      locks_.Granted(args);
+    else if (args.wait)
+      locks_.WaitEnded(args.cookie);
+    if (!locked || generation_.load(std::memory_order_acquire) == generation) return locked;
+    // The session was lost between the reply and this: the next one may have been asked for what
+    // there was before.
+    locks_.NotHeld(args);
+    if (args.wait) (void)CancelLock(caller, args.cookie);
   }
-  if (args.wait) locks_.WaitEnded(args.cookie);
-  if (locked) locks_.Granted(args);
-  return locked;
 }
 
 Result<std::optional<fs::LockHolder>> ResumingClient::TestLock(const fs::Caller& caller,
@@ -366,9 +376,8 @@ Status ResumingClient::CancelLock(const fs::Caller& caller, uint64_t cookie) {
 
 Status ResumingClient::DropLocks(const fs::Caller& caller, InodeId ino,
                                  std::string_view owner_prefix) {
-  PRISM_TRY(Do([&](Client& c) { return c.DropLocks(caller, ino, owner_prefix); }));
-  locks_.Drop(ino, owner_prefix);
-  return {};
+  locks_.Drop(ino, owner_prefix);  // first: a session that comes in between need not have them
+  return Do([&](Client& c) { return c.DropLocks(caller, ino, owner_prefix); });
 }
 
 }  // namespace prism::vrpc
