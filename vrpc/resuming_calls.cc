@@ -192,7 +192,7 @@ Result<fs::WriteResult> ResumingClient::Remember(const fs::WriteArgs& args, fs::
     }));
   }
   const size_t unsynced = unsynced_.bytes();
-  if (unsynced > kUnsyncedMax) PRISM_TRY(Sync(fs::Caller{}));
+  if (unsynced > kUnsyncedMax) PRISM_TRY(SyncAll(fs::Caller{}));
   if (unsynced > kSyncSoon) changed_.notify_all();  // the keeper need not wait for its second
   return result;
 }
@@ -264,10 +264,16 @@ Status ResumingClient::Fsync(const fs::Caller& caller, InodeId ino, bool data_on
   return unsynced_.TakeFailure(ino) ? Status(Fail(Err::kIo)) : Status();
 }
 
-Status ResumingClient::Sync(const fs::Caller& caller) {
+// What was lost before is no failure of this.
+Status ResumingClient::SyncAll(const fs::Caller& caller) {
   const uint64_t mark = unsynced_.Mark();
   PRISM_TRY(Do([&](Client& c) { return c.Sync(caller); }));
   unsynced_.Forget(0, mark);
+  return {};
+}
+
+Status ResumingClient::Sync(const fs::Caller& caller) {
+  PRISM_TRY(SyncAll(caller));
   return unsynced_.TakeFailure(0) ? Status(Fail(Err::kIo)) : Status();
 }
 

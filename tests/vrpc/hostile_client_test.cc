@@ -122,11 +122,9 @@ TEST_F(HostileClientTest, MalformedRequestsAreAnswered) {
 }
 
 TEST_F(HostileClientTest, ReservedBytesOfARequestAreZero) {
-  constexpr size_t kAt[] = {offsetof(RequestHeader, reserved), offsetof(RequestHeader, reserved) + 1,
-                            offsetof(RequestHeader, reserved) + 2,
-                            offsetof(RequestHeader, reserved2),
-                            offsetof(RequestHeader, reserved2) + 3};
-  for (size_t at : kAt) {
+  constexpr size_t kThree = offsetof(RequestHeader, reserved);
+  constexpr size_t kFour = offsetof(RequestHeader, reserved2);
+  for (size_t at : {kThree, kThree + 1, kThree + 2, kFour, kFour + 3}) {
     RawLane lane = RawLane::Open(path());
     uint32_t bytes = lane.Compose(0, static_cast<uint16_t>(Op::kNull), "");
     lane.memory.message(0, 0)[at] = std::byte{1};

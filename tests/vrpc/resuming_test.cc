@@ -1,5 +1,5 @@
-// What a ResumingClient owes itself when a session is lost at a bad moment. Programs in mounts whose
-// server is killed again and again: tests/crash/resume_test.cc.
+// What a ResumingClient owes itself when a session is lost at a bad moment. Programs in mounts
+// whose server is killed again and again: tests/crash/resume_test.cc.
 #include "vrpc/resuming_client.h"
 
 #include <future>
@@ -153,8 +153,27 @@ TEST_F(ResumingTest, ALossIsNotSleptOver) {
   gate_.open = true;
   std::this_thread::sleep_for(50ms);
   Ring(bell_.fd.get());
-  EXPECT_EQ(other.wait_for(500ms), std::future_status::ready);
+  EXPECT_EQ(other.wait_for(800ms), std::future_status::ready);
   EXPECT_TRUE(other.get());
+}
+
+class FullFs final : public EchoFs {
+  Result<fs::WriteResult> Write(const fs::Caller&, const fs::WriteArgs&) override {
+    return Fail(Err::kNoSpace);
+  }
+};
+
+TEST(UnsyncedWritesTest, WhatCannotBeWrittenAgainIsToldToWhoeverSyncsThatFile) {
+  UnsyncedWrites writes;
+  const std::byte data[1] = {};
+  writes.Add(kIno, 0, data);
+  FullFs full;
+  ASSERT_TRUE(writes.Replay(full));
+  EXPECT_FALSE(writes.TakeFailure(kIno + 1));
+  EXPECT_TRUE(writes.TakeFailure(0)) << "to one who syncs all";
+  EXPECT_FALSE(writes.TakeFailure(0));
+  EXPECT_TRUE(writes.TakeFailure(kIno)) << "somebody else";
+  EXPECT_FALSE(writes.TakeFailure(kIno));
 }
 
 // Of a server that answers only after an event of its own has been taken.

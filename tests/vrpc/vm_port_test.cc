@@ -311,8 +311,8 @@ TEST_F(VmPortTest, WhatTheGuestOverwritesMisleadsOnlyItself) {
   // A guest that rebooted reads a wrong epoch; its Hello makes the server tell the right one.
   Hello hello = RawLane::FullHello();
   Deadline end = InSeconds(10);
-  uint32_t seq = lane.PutHello(hello);
   uint64_t epoch = lane.epoch();
+  uint32_t seq = lane.PutHello(hello);
   while (lane.epoch() == epoch && std::chrono::steady_clock::now() < end)
     std::this_thread::sleep_for(1ms);
   EXPECT_NE(lane.epoch(), epoch);
