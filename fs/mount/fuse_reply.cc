@@ -87,7 +87,7 @@ fuse_entry_param EntryOf(const MountContext& context, const fs::Attr& attr) {
 }
 
 double EntryTimeout(const MountContext& context, InodeId dir, std::string_view name) {
-  const bool lasts = context.is_root && (name == kEtc ? dir == kRootInode : name == kInitrdRelease);
+  const bool lasts = context.is_root && (dir == kRootInode || name == kInitrdRelease);
   return lasts ? context.attr_timeout_s : context.entry_timeout_s;
 }
 

@@ -18,7 +18,7 @@ class RootMountTest : public MountTest {
   void SetUp() override {
     MountTest::SetUp();
     if (IsSkipped()) return;
-    for (const char* name : {"etc", "etc/sub", "home"})
+    for (const char* name : {"etc", "etc/sub", "proc"})
       ASSERT_EQ(mkdir(Path(name).c_str(), 0755), 0);
     DropMount(0);
     root_ = AddMount({.is_root = true, .entry_timeout_s = kEntryTimeoutS});
@@ -39,16 +39,13 @@ class RootMountTest : public MountTest {
 };
 
 TEST_F(RootMountTest, WhatSystemdAsksInTheEndDoesNotExpire) {
-  EXPECT_EQ(Lookups("etc", "etc/initrd-release"), 0u);
+  EXPECT_EQ(Lookups("proc", "etc/initrd-release"), 0u);
   // Nor when it has been listed, with attributes.
   for (const auto& entry : std::filesystem::directory_iterator(Root(""))) (void)entry.status();
-  EXPECT_EQ(Lookups("etc", "etc/initrd-release"), 0u);
+  EXPECT_EQ(Lookups("proc", "etc/initrd-release"), 0u);
 }
 
-TEST_F(RootMountTest, OtherNamesAreAskedForAgain) {
-  EXPECT_EQ(Lookups("home", "home/none"), 2u);
-  EXPECT_EQ(Lookups("etc/sub", "etc/none"), 2u);
-}
+TEST_F(RootMountTest, OtherNamesAreAskedForAgain) { EXPECT_EQ(Lookups("etc/sub", "etc/none"), 2u); }
 
 // As ever: a change from elsewhere is told.
 TEST_F(RootMountTest, ChangesFromElsewhereAreSeen) {
