@@ -125,7 +125,8 @@ void FuseConnection::Agree(fuse_conn_info& info, MountContext& context) {
   info.congestion_threshold = 48;
   info.time_gran = 1;
   context.attr_timeout_s = kLong;
-  context.entry_timeout_s = info.proto_minor >= kEpochMinor ? kLong : kEntryTimeoutWithoutEpoch;
+  if (context.entry_timeout_s == 0)
+    context.entry_timeout_s = info.proto_minor >= kEpochMinor ? kLong : kEntryTimeoutWithoutEpoch;
 }
 
 void FuseConnection::DropInode(InodeId ino) {

@@ -41,18 +41,19 @@ bool TypeOf(mode_t mode, fs::FileType& type) {
 void LookupItself(fuse_req_t req, InodeId ino) {
   auto attr = ContextOf(req).fs.Getattr(CallerOf(req), ino);
   if (!attr) return ReplyError(req, attr.error());
-  ReplyEntry(req, *attr);
+  ReplyEntry(req, *attr, ContextOf(req).entry_timeout_s);
 }
 
 void Lookup(fuse_req_t req, fuse_ino_t dir, const char* name) {
   if (std::string_view(name) == ".") return LookupItself(req, dir);
   MountContext& context = ContextOf(req);
+  const double timeout_s = EntryTimeout(context, dir, name);
   auto found = context.fs.Lookup(CallerOf(req), dir, name);
   if (found) {
     context.listings.LookedUp(dir);
-    return ReplyEntry(req, found->attr);
+    return ReplyEntry(req, found->attr, timeout_s);
   }
-  if (found.error() == Err::kNoEntry) return ReplyNoEntry(req);
+  if (found.error() == Err::kNoEntry) return ReplyNoEntry(req, timeout_s);
   ReplyError(req, found.error());
 }
 
@@ -61,7 +62,7 @@ void ReplyCreated(fuse_req_t req, InodeId dir, uint64_t ticket,
                   const Result<fs::EntryResult>& result) {
   if (!result) return ReplyError(req, result.error());
   ContextOf(req).own_changes.Tell(dir, ticket, result->parent.after);
-  ReplyEntry(req, result->attr);
+  ReplyEntry(req, result->attr, ContextOf(req).entry_timeout_s);
 }
 
 void Create(fuse_req_t req, const fs::CreateArgs& args) {

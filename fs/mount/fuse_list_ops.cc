@@ -22,8 +22,8 @@ struct Form {
 // One reply of READDIR or READDIRPLUS while it is being filled.
 class Listing {
  public:
-  Listing(fuse_req_t req, size_t size, Form form)
-      : req_(req), context_(ContextOf(req)), plus_(form.plus) {
+  Listing(fuse_req_t req, InodeId dir, size_t size, Form form)
+      : req_(req), context_(ContextOf(req)), dir_(dir), plus_(form.plus) {
     std::span<std::byte> buffer = Worker::Current()->io_buffer();
     buffer_ = reinterpret_cast<char*>(buffer.data());
     size_ = std::min(size, buffer.size());
@@ -49,6 +49,7 @@ class Listing {
     fuse_entry_param entry = {};
     if (dir_entry.attr != nullptr) {
       entry = EntryOf(context_, *dir_entry.attr);
+      entry.entry_timeout = EntryTimeout(context_, dir_, dir_entry.name);
       entry.ino = dir_entry.ino;
     }
     entry.attr.st_ino = dir_entry.ino;
@@ -96,6 +97,7 @@ class Listing {
 
   fuse_req_t req_;
   MountContext& context_;
+  InodeId dir_;
   bool plus_;
   char* buffer_;
   size_t size_;
@@ -107,7 +109,7 @@ void List(fuse_req_t req, InodeId dir, size_t size, uint64_t cookie, Form form) 
   MountContext& context = ContextOf(req);
   fs::Caller caller = CallerOf(req);
   Listing::BeginCounting();
-  Listing listing(req, size, form);
+  Listing listing(req, dir, size, form);
   bool room = true;
   if (cookie < kDotCookie) room = listing.AddDot(".", dir, kDotCookie);
   if (cookie < kDotDotCookie && room) {

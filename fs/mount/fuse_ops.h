@@ -39,6 +39,7 @@ struct MountContext {
   // about foreign changes.
   double attr_timeout_s = 0;
   double entry_timeout_s = 0;
+  bool is_root = false;  // see EntryTimeout
   // INIT: agrees with the kernel on features.
   std::function<void(fuse_conn_info&)> on_init;
 };

@@ -4,6 +4,8 @@
 
 #include <cerrno>
 
+#include "fs/mount/root_daemon.h"
+
 namespace prism::mount {
 namespace {
 
@@ -84,17 +86,23 @@ fuse_entry_param EntryOf(const MountContext& context, const fs::Attr& attr) {
   return entry;
 }
 
-void ReplyEntry(fuse_req_t req, const fs::Attr& attr) {
+double EntryTimeout(const MountContext& context, InodeId dir, std::string_view name) {
+  const bool lasts = context.is_root && (dir == kRootInode || name == kInitrdRelease);
+  return lasts ? context.attr_timeout_s : context.entry_timeout_s;
+}
+
+void ReplyEntry(fuse_req_t req, const fs::Attr& attr, double timeout_s) {
   if (!IsValidInode(attr.ino)) return ReplyError(req, Err::kProtocol);
   MountContext& context = ContextOf(req);
   fuse_entry_param entry = EntryOf(context, attr);
+  entry.entry_timeout = timeout_s;
   context.lookups.Add(attr.ino);
   if (fuse_reply_entry(req, &entry) != 0) Forget(context, attr.ino, 1);
 }
 
-void ReplyNoEntry(fuse_req_t req) {
+void ReplyNoEntry(fuse_req_t req, double timeout_s) {
   fuse_entry_param entry = {};
-  entry.entry_timeout = ContextOf(req).entry_timeout_s;
+  entry.entry_timeout = timeout_s;
   fuse_reply_entry(req, &entry);
 }
 

@@ -20,10 +20,13 @@ void ReplyAttr(fuse_req_t req, const fs::Attr& attr);
 
 // What the kernel learns with a name. The caller counts the reference (LookupTable::Add) first.
 fuse_entry_param EntryOf(const MountContext& context, const fs::Attr& attr);
+// How long the kernel may believe what it was told about a name, in seconds. In a machine's root,
+// what its systemd asks while we are stopped (root_daemon.h) must not expire.
+double EntryTimeout(const MountContext& context, InodeId dir, std::string_view name);
 // Counts the reference, and takes it back if the kernel has withdrawn the request meanwhile.
-void ReplyEntry(fuse_req_t req, const fs::Attr& attr);
+void ReplyEntry(fuse_req_t req, const fs::Attr& attr, double timeout_s);
 // "No such name", which the kernel may remember.
-void ReplyNoEntry(fuse_req_t req);
+void ReplyNoEntry(fuse_req_t req, double timeout_s);
 // The kernel gives back references; an orphan's last one releases it.
 void Forget(MountContext& context, InodeId ino, uint64_t references);
 

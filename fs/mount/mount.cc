@@ -118,6 +118,7 @@ Outcome<void> ServeMount(const MountOptions& options, const Connector& connect,
                                  .read_only = options.read_only,
                                  .allow_other = options.allow_other,
                                  .share_locks = options.share_locks,
+                                 .is_root = options.is_root,
                                  .threads = options.threads};
   PRISM_ASSIGN(std::unique_ptr<MountSession> session,
                MountSession::Start(file_system, session_options));

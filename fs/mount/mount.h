@@ -21,6 +21,7 @@ struct MountOptions {
   bool share_locks = true;  // see SessionOptions
   bool is_root = false;     // to become the root file system: see root_daemon.h
   unsigned threads = 2;
+  uint32_t connect_timeout_ms = 10'000;
   uint64_t patience_ms = 60'000;  // how long to wait for a server that has gone; 0: not at all
   std::string log_path;           // of the background process; empty: syslog
 };

@@ -63,7 +63,9 @@ class Session final : public MountSession {
                  .locks = locks_,
                  .share_locks = options_.share_locks,
                  .own_changes = own_changes_,
-                 .listings = {}} {}
+                 .listings = {},
+                 .entry_timeout_s = options_.entry_timeout_s,
+                 .is_root = options_.is_root} {}
 
   ~Session() override {
     if (mounted_ && !WaitEnded(milliseconds(0))) Abort();

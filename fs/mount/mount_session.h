@@ -21,8 +21,10 @@ struct SessionOptions {
   // fcntl and flock locks are the volume's, seen by all its clients. Otherwise they hold among this
   // mount's processes only, and opening and closing files costs nothing.
   bool share_locks = true;
+  bool is_root = false;  // becomes the root file system: see root_daemon.h
   unsigned threads = 2;  // 1..kThreadsMax
   static constexpr unsigned kThreadsMax = 64;
+  double entry_timeout_s = 0;  // how long the kernel believes in a name; 0: as long as is safe
 };
 
 class MountSession {

@@ -126,6 +126,7 @@ TEST_F(AttachCommandTest, EveryVerb) {
             std::string::npos)
       << text.output;
   EXPECT_NE(text.output.find("prism-mount --lane auto a /mnt"), std::string::npos);
+  EXPECT_NE(text.output.find("  boot=prism prism.volume=a\n"), std::string::npos);
   text = server.Prism("attach vm-1 --volume b --vmm libvirt");
   EXPECT_NE(text.output.find("<server path='" + socket + "'/>"), std::string::npos) << text.output;
 
@@ -136,6 +137,7 @@ TEST_F(AttachCommandTest, EveryVerb) {
   EXPECT_EQ(attached["result"]["uid"], ::geteuid());
   EXPECT_EQ(attached["result"]["volumes"], json({"a", "b"}));
   EXPECT_EQ(attached["qemu"][0], "-chardev");
+  EXPECT_EQ(attached["kernel"], "boot=prism prism.volume=a");
   EXPECT_EQ(server.Json("list")["result"][0]["vms"], json({"vm-1", "vm-2"}));
   EXPECT_NE(server.Prism("list").output.find("vm-1 vm-2"), std::string::npos);
   EXPECT_NE(server.Prism("show b").output.find("vm-1 vm-2"), std::string::npos);

@@ -29,6 +29,7 @@ enum class Feature {
   kDataWithoutOpen,   // data belongs to its owner whatever its mode
   kEvents,            // SetListener
   kGuardedSetattr,    // SetAttr::if_ctime
+  kHost,              // Driver::host: clones, snapshots and the like
   kHoldsUnseen,       // a client holds orphans that it has never looked up
   kInodeByNumber,     // an inode number that was never heard of
   kKillPrivileges,    // set-id bits stay unless SetAttr::kill_privileges
@@ -51,7 +52,7 @@ class Driver {
   virtual ~Driver() = default;
   // In process, everything.
   virtual bool Can(Feature) const { return true; }
-  // The store, which has an empty volume kVolume.
+  // The store, which has an empty volume kVolume. REQUIRES: Can(kHost).
   virtual fs::Host& host() = 0;
   // A further client of a volume, speaking through the implementation under test. All clients are
   // gone before the driver goes.

@@ -26,6 +26,7 @@ TEST_F(LockTest, OwnersOfDifferentClientsAreDifferent) {
 }
 
 TEST_F(LockTest, FilesAndVolumesHaveTheirOwn) {
+  NEEDS(kHost);
   EXPECT_EQ(Set("a", kExclusive), Err::kOk);
   LockArgs args = Args("b", kExclusive);
   args.ino = MakeFile(kRootInode, "g");
@@ -170,6 +171,7 @@ TEST_F(LockTest, AnOrphanKeepsItsLocksUntilItsReleased) {
 }
 
 TEST_F(LockTest, ADestroyedVolumeIsStaleAndItsWaitersAreServed) {
+  NEEDS(kHost);
   EXPECT_EQ(Set("a", kExclusive), Err::kOk);
   EXPECT_EQ(Wait(*other_, 1, "b", kShared), Err::kAgain);
   Must(driver_->host().Destroy({kVolume}));

@@ -248,6 +248,7 @@ TEST_F(EventTest, AfterRemovalOfTheListenerNothingIsTold) {
 }
 
 TEST_F(EventTest, OtherVolumesAreNotTold) {
+  NEEDS(kHost);
   Must(driver_->host().Clone(kVolume, {"clone"}));
   auto clone = driver_->Attach("clone");
   Recorder recorder;

@@ -12,6 +12,7 @@ constexpr char kSnapshot[] = "under-test@before";
 
 class SnapshotTest : public Conformance {
  protected:
+  void SetUp() override { NEEDS(kHost); }
   std::shared_ptr<FileSystem> Snapshot() {
     Must(driver_->host().Snapshot({kSnapshot}, 0));
     return driver_->Attach(kSnapshot);

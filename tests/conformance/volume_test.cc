@@ -118,6 +118,7 @@ TEST_F(VolumeTest, AShrunkFileSurvivesWithoutAnyClient) {
 }
 
 TEST_F(VolumeTest, ACloneHasEverythingThatReturnedBefore) {
+  NEEDS(kHost);
   InodeId dir = MakeDir(kRootInode, "d");
   InodeId big = MakeFile(dir, "big", Pattern(300000));
   InodeId small = MakeFile(dir, "small", "tiny");
@@ -135,6 +136,7 @@ TEST_F(VolumeTest, ACloneHasEverythingThatReturnedBefore) {
 }
 
 TEST_F(VolumeTest, ClonesAndTheirSourceAreIndependent) {
+  NEEDS(kHost);
   InodeId ino = MakeFile(kRootInode, "f", Pattern(200000));
   auto clone = Clone("clone");
   auto second = Clone("second");
@@ -158,6 +160,7 @@ TEST_F(VolumeTest, ClonesAndTheirSourceAreIndependent) {
 }
 
 TEST_F(VolumeTest, ACloneOutlivesItsSource) {
+  NEEDS(kHost);
   InodeId ino = MakeFile(kRootInode, "f", Pattern(200000));
   auto clone = Clone("clone");
   Must(driver_->host().Destroy({kVolume}));
@@ -166,6 +169,7 @@ TEST_F(VolumeTest, ACloneOutlivesItsSource) {
 }
 
 TEST_F(VolumeTest, ChainsOfClonesKeepEachGeneration) {
+  NEEDS(kHost);
   InodeId ino = MakeFile(kRootInode, "f", "generation 0");
   std::vector<std::shared_ptr<FileSystem>> chain = {fs_};
   for (int i = 1; i <= 20; ++i) {
@@ -178,6 +182,7 @@ TEST_F(VolumeTest, ChainsOfClonesKeepEachGeneration) {
 }
 
 TEST_F(VolumeTest, ACloneDoesNotHaveTheOrphansOfItsSource) {
+  NEEDS(kHost);
   NEEDS(kOrphans);
   InodeId ino = MakeFile(kRootInode, "f", Pattern(100000));
   Must(fs_->Unlink(kKernel, kRootInode, "f"));
@@ -191,6 +196,7 @@ TEST_F(VolumeTest, ACloneDoesNotHaveTheOrphansOfItsSource) {
 }
 
 TEST_F(VolumeTest, ADestroyedVolumeIsStaleForEveryoneWhoHasIt) {
+  NEEDS(kHost);
   NEEDS(kUncached);
   InodeId ino = MakeFile(kRootInode, "f", "data");
   auto other = driver_->Attach(kVolume);
@@ -211,6 +217,7 @@ TEST_F(VolumeTest, ADestroyedVolumeIsStaleForEveryoneWhoHasIt) {
 }
 
 TEST_F(VolumeTest, ARenamedVolumeGoesOnWorking) {
+  NEEDS(kHost);
   InodeId ino = MakeFile(kRootInode, "f", "data");
   Must(driver_->host().Rename(kVolume, "renamed"));
   EXPECT_EQ(ReadAll(ino), "data");
@@ -219,6 +226,7 @@ TEST_F(VolumeTest, ARenamedVolumeGoesOnWorking) {
 }
 
 TEST_F(VolumeTest, NamesOfVolumesAreChecked) {
+  NEEDS(kHost);
   fs::Host& host = driver_->host();
   for (const std::string& name :
        {std::string(""), std::string(".x"), std::string("-x"), std::string("a/b"),
@@ -231,6 +239,7 @@ TEST_F(VolumeTest, NamesOfVolumesAreChecked) {
 }
 
 TEST_F(VolumeTest, HostOperationsAreAllOrNothing) {
+  NEEDS(kHost);
   fs::Host& host = driver_->host();
   EXPECT_EQ(ErrOf(host.Create(kVolume, false)), Err::kExists);
   EXPECT_EQ(ErrOf(host.Clone("missing", {"x"})), Err::kNoEntry);
@@ -244,6 +253,7 @@ TEST_F(VolumeTest, HostOperationsAreAllOrNothing) {
 }
 
 TEST_F(VolumeTest, OneCloneCallMakesManyEqualVolumes) {
+  NEEDS(kHost);
   InodeId ino = MakeFile(kRootInode, "f", "data");
   std::vector<std::string> names;
   for (int i = 0; i < 100; ++i) names.push_back("c" + std::to_string(i));
@@ -256,6 +266,7 @@ TEST_F(VolumeTest, OneCloneCallMakesManyEqualVolumes) {
 }
 
 TEST_F(VolumeTest, AnImportIsBusyUntilPublished) {
+  NEEDS(kHost);
   fs::Host& host = driver_->host();
   EXPECT_TRUE(Must(host.Create("import", true)).importing);
   EXPECT_EQ(ErrOf(host.Attach("import", false)), Err::kBusy);

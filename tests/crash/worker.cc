@@ -99,7 +99,7 @@ class Watch {
     return options_.kill_after_us || done_ ? 1 : 1000;
   }
   void Kill(WorkerResult& result) {
-    if (!result.killed) ::kill(pid_, SIGKILL);
+    if (!result.killed && pid_ > 0) ::kill(pid_, SIGKILL);
     result.killed = true;
   }
   void TakeEvents(WorkerResult& result) {

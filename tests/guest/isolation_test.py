@@ -10,7 +10,6 @@ import secrets
 import socket
 import statistics
 import struct
-import subprocess
 import threading
 import time
 
@@ -177,14 +176,8 @@ class IsolationTest(support.GuestTest):
         job = JOB.replace("CANARY", self.neighbour.canary.hex())
         load = Load(self.mount)
         self.addCleanup(load.end)
-        guest = subprocess.Popen(
-            self.server.guest("--lane", "shm", "--mode", "bare", "--timeout-s", "400",
-                              "--program", DEVICE_ATTACK, "--job", job, "bad"),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.addCleanup(self.end, guest)
-        console = []
-        reader = threading.Thread(target=lambda: console.append(guest.stderr.read()))
-        reader.start()
+        guest = self.start_guest("--lane", "shm", "--mode", "bare", "--program", DEVICE_ATTACK,
+                                 "--job", job, "bad")
         lines, phases = [], []
         for line in guest.stdout:
             word, _, phase = line.strip().partition(" ")
@@ -192,9 +185,8 @@ class IsolationTest(support.GuestTest):
                 load.enter(phase)
                 phases.append(phase)
             lines.append(line.strip())
-        reader.join()
         load.end()
-        self.assertEqual(guest.wait(), 0, "\n".join(lines + console))
+        self.assertEqual(guest.wait(), 0, "\n".join(lines))
         self.assertIsNone(load.failure)
         # Nothing of the other was read (device_attack says so), written, or woken.
         self.assertEqual(lines[-1], "mine", "\n".join(lines))
@@ -217,13 +209,6 @@ class IsolationTest(support.GuestTest):
         drops = re.findall(r"^.*is dropped: .*$", log, re.MULTILINE)
         self.assertTrue(drops, log[-4000:])
         support.report("reasons", sorted({line.partition("is dropped: ")[2] for line in drops}))
-
-    def end(self, guest):
-        if guest.poll() is None:
-            guest.terminate()
-            guest.wait()
-        guest.stdout.close()
-        guest.stderr.close()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ class InterruptTest(support.GuestTest):
 
     def test_interrupts(self):
         self.server.prism("create", "vm-1")
-        done = self.run_guest("--timeout-s", "60", "--job", """
+        done = self.run_guest("--job", """
             set -e
             for i in $(seq 50); do dd if=/bin/busybox of=$i bs=64k conv=fsync 2> /dev/null; done
             ls | wc -l

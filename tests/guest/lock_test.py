@@ -78,11 +78,8 @@ class LockTest(support.GuestTest):
     def test_guest_and_host(self):
         port = self.server.nfs.rpartition(":")[2]
         (self.mount / "file").write_text("locked")
-        guest = subprocess.Popen(
-            self.server.guest("--mode", "root", "--init", "small", "--timeout-s", "200",
-                              "--job", JOB.replace("PORT", port), "vm-1"),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-        self.addCleanup(self.end, guest)
+        guest = self.start_guest("--mode", "root", "--init", "small",
+                                 "--job", JOB.replace("PORT", port), "vm-1")
         with open(self.mount / "file", "r+", encoding="utf-8") as file:
             self.expect(guest, "locked by the guest")
             self.assertFalse(self.try_lock(file))
@@ -107,12 +104,6 @@ class LockTest(support.GuestTest):
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             return False
-
-    def end(self, guest):
-        if guest.poll() is None:
-            guest.terminate()
-            guest.wait()
-        guest.stdout.close()
 
 
 if __name__ == "__main__":

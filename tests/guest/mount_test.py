@@ -46,7 +46,7 @@ class MountTest(support.GuestTest):
         job = self.directory / "job"
         job.write_text("".join(f"{name}={value}\n" for name, value in sums.items()) +
                        (HERE / "work.sh").read_text())
-        done = self.run_guest("--timeout-s", "100", "--job-file", str(job), "vm-1")
+        done = self.run_guest("--job-file", str(job), "vm-1")
         self.assertEqual(done.output, "work done\n")
         support.report("boot to the mount, s", done.seconds("mounted"))
         support.report("work, s", round(done.seconds("off") - done.seconds("ready"), 2))
@@ -63,7 +63,7 @@ class MountTest(support.GuestTest):
                          "out\n")
         late = self.run_guest("--job", "sleep 60", "--timeout-s", "6", "vm-3", status=124)
         self.assertIn("not done after 6 s", late.console)
-        absent = self.run_guest("--job", "true", "--timeout-s", "60", "vm-9", status=125)
+        absent = self.run_guest("--job", "true", "vm-9", status=125)
         self.assertIn("vm-9", absent.console)
 
 

@@ -1,7 +1,5 @@
 """The server is killed in the middle of a guest's work, and started again on the same port: the
 guest waits (a hard mount), goes on, and everything that it did is there, once."""
-import subprocess
-import threading
 import time
 
 import support
@@ -68,13 +66,7 @@ class RestartTest(support.GuestTest):
 
     def test_killed_servers(self):
         self.server.prism("create", "vm-1")
-        guest = subprocess.Popen(
-            self.server.guest("--timeout-s", "400", *self.guest_options, "--job", JOB, "vm-1"),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.addCleanup(self.end, guest)
-        console = []
-        reader = threading.Thread(target=lambda: console.append(guest.stderr.read()))
-        reader.start()
+        guest = self.start_guest("--job", JOB, "vm-1")
         rounds = WORKERS * ROUNDS
         kill_at = [kill * rounds // (KILLS_IN_ROUNDS + 1) for kill in range(1, KILLS_IN_ROUNDS + 1)]
         kill_at += [rounds + part for part in range(1, PARTS + 1)]
@@ -87,9 +79,7 @@ class RestartTest(support.GuestTest):
                 self.server.kill()
                 time.sleep(0.2)
                 self.server.start()
-        guest.wait()
-        reader.join()
-        self.assertEqual(guest.returncode, 0, "\n".join(lines[-20:] + console))
+        self.assertEqual(guest.wait(), 0, "\n".join(lines[-20:]))
 
         every = [(worker, i) for worker in range(1, WORKERS + 1) for i in range(1, ROUNDS + 1)]
         self.assertEqual(sorted(lines[:rounds]), sorted(f"round {w} {i}" for w, i in every))
@@ -104,13 +94,6 @@ class RestartTest(support.GuestTest):
         for worker, i in every:
             self.assertEqual((exported / f"names/{worker}/link-{i}").read_text(),
                              f"content of {i}\n")
-
-    def end(self, guest):
-        if guest.poll() is None:
-            guest.terminate()
-            guest.wait()
-        guest.stdout.close()
-        guest.stderr.close()
 
 
 if __name__ == "__main__":

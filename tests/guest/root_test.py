@@ -5,8 +5,12 @@ import support
 SYSTEMD_JOB = """
 set -e
 systemctl is-active multi-user.target
-systemctl is-system-running --wait
-systemctl --failed --no-legend --plain
+systemctl is-system-running --wait || {
+  systemctl --failed --no-legend --plain
+  systemctl list-jobs --no-legend
+  journalctl -b -p warning --no-pager | tail -n 40
+  exit 1
+}
 dpkg -l | grep -c '^ii'
 findmnt -no FSTYPE /
 echo "from systemd" > /root/written
@@ -36,18 +40,16 @@ class RootTest(support.GuestTest):
         super().setUpClass()
         cls.root = support.debian_root()
         cls.server.prism("import", "-q", f"dir:{cls.root}", "base", timeout_s=300)
-        cls.server.prism("clone", "base", "vm-1", "vm-2", "vm-3")
+        cls.server.prism("clone", "base", "vm-1", "vm-2", "vm-3", "vm-4")
         cls.packages = support.run("dpkg", "--root", cls.root, "-l").count("\nii ")
 
     def test_boot_and_work(self):
-        booted = self.run_guest("--mode", "root", "--timeout-s", "300", "--job", SYSTEMD_JOB,
-                                "vm-1")
+        booted = self.run_guest("--mode", "root", "--job", SYSTEMD_JOB, "vm-1")
         self.assertEqual(booted.output.split(),
                          ["active", "running", str(self.packages), self.root_type, "done"])
         self.assertIn("reboot: Power down", booted.console)
         support.report("boot to multi-user.target (systemd), s", booted.seconds("ready"))
-        small = self.run_guest("--mode", "root", "--init", "small", "--timeout-s", "60",
-                               "--job", SMALL_JOB, "vm-1")
+        small = self.run_guest("--mode", "root", "--init", "small", "--job", SMALL_JOB, "vm-1")
         self.assertEqual(small.output.split(), [str(self.packages), "1", "done"])
         self.assertIn("reboot: Power down", small.console)
         support.report("boot to a job (small init), s", small.seconds("ready"))

@@ -14,16 +14,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import unittest
 
 PRISMD = os.environ["PRISMD"]
 PRISM = os.environ["PRISM"]
 SOURCE = pathlib.Path(os.environ["PRISM_SOURCE_DIR"])
 GUEST = str(SOURCE / "tools/guest")
-ROOT_PACKAGES = "systemd,systemd-sysv,udev,dbus,netbase,nfs-common,rpcbind"
+ROOT_PACKAGES = "systemd,systemd-sysv,udev,dbus,netbase,nfs-common,rpcbind,initramfs-tools"
 _UNAVAILABLE = 126  # of tools/guest
 _SKIPPED = 77  # for CTest: SKIP_RETURN_CODE
-_READY_TIMEOUT_S = 30
+_READY_TIMEOUT_S = 120
+# Only against hanging: on a busy host a guest takes ten times as long as on an idle one.
+PATIENCE_S = 600
+_TAIL_LINES = 60
 
 
 def run(*command, timeout_s=60, **options):
@@ -76,7 +80,7 @@ class Server:
             self.kill()
             raise
         if code != 0:
-            raise AssertionError(f"the server ended with {code}:\n{self.log.read_text()[-4000:]}")
+            raise AssertionError(f"the server ended with {code}:\n{tail(self.log)}")
 
     def prism(self, *arguments, timeout_s=120):
         return run(PRISM, "--control", self.control, *arguments, timeout_s=timeout_s)
@@ -84,6 +88,22 @@ class Server:
     def guest(self, *arguments):
         """The command line that starts a guest on this server."""
         return [GUEST, "--control", self.control, "--nfs", self.nfs, *arguments]
+
+
+class Guest(subprocess.Popen):
+    """A guest that runs: its job's output is `stdout`, a pipe; its console is in a file."""
+
+    def __init__(self, command, console):
+        self.console = console
+        with open(console, "wb") as file:
+            super().__init__(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file,
+                             text=True, errors="replace")
+
+    def end(self):
+        if self.poll() is None:
+            self.terminate()
+            self.wait()
+        self.stdout.close()
 
 
 class Done:
@@ -112,13 +132,33 @@ class GuestTest(unittest.TestCase):
         cls.server = Server(cls.directory, *cls.server_options)
         cls.exit_stack.callback(cls.server.stop)
 
+    def start_guest(self, *arguments):
+        """Starts a guest; it ends with the test, and after PATIENCE_S if nothing else is said."""
+        self.guests = getattr(self, "guests", 0) + 1
+        guest = Guest(self.server.guest("--timeout-s", str(PATIENCE_S), *self.guest_options,
+                                        *arguments),
+                      self.directory / f"console-{self.id()}-{self.guests}")
+        self.addCleanup(guest.end)
+        self.last_guest = guest
+        return guest
+
     def run_guest(self, *arguments, status=0):
         """Runs a guest to its end. It must end with `status`."""
-        done = subprocess.run(self.server.guest(*self.guest_options, *arguments),
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, timeout=400, text=True, errors="replace")
-        self.assertEqual(done.returncode, status, done.stdout[-8000:] + done.stderr[-8000:])
-        return Done(done.returncode, done.stdout, done.stderr)
+        guest = self.start_guest(*arguments)
+        output = guest.stdout.read()
+        self.assertEqual(guest.wait(), status, f"the job said:\n{lines_tail(output)}")
+        return Done(status, output, guest.console.read_text(errors="replace"))
+
+    def explain(self):
+        """What a failure needs to be understood, short: a log of a CI run may be cut."""
+        guest = getattr(self, "last_guest", None)
+        if guest is not None:
+            report(f"console of the last guest (exit status {guest.poll()})",
+                   "\n" + tail(guest.console))
+        report("the server's log", "\n" + tail(self.server.log))
+        lanes = subprocess.run([PRISM, "--control", self.server.control, "list", "--lanes"],
+                               capture_output=True, text=True, timeout=60)
+        report("lanes", "\n" + lines_tail(lanes.stdout + lanes.stderr))
 
     def export(self, volume):
         """The volume's content, as a directory of the host."""
@@ -143,6 +183,32 @@ def debian_root():
     return root
 
 
+def lines_tail(text):
+    return "\n".join(line[:300] for line in text.splitlines()[-_TAIL_LINES:])
+
+
+def tail(path):
+    return lines_tail(path.read_text(errors="replace")) if path.exists() else "(none)"
+
+
+class _ExplainingResult(unittest.TextTestResult):
+    """A test that has failed also says what its guest and its server said."""
+
+    def addFailure(self, test, error):
+        super().addFailure(test, error)
+        self._explain(test, error)
+
+    def addError(self, test, error):
+        super().addError(test, error)
+        self._explain(test, error)
+
+    def _explain(self, test, error):
+        # At once, for what is printed in the end may never come.
+        traceback.print_exception(*error)
+        if isinstance(test, GuestTest):
+            test.explain()
+
+
 def report(name, value):
     print(f"{name}: {value}", file=sys.stderr, flush=True)
 
@@ -155,4 +221,5 @@ def main():
         sys.exit(_SKIPPED)
     if done.returncode != 0:
         sys.exit(f"tools/guest --prepare: {done.stderr.strip()}")
-    unittest.main(verbosity=2)
+    unittest.main(verbosity=2,
+                  testRunner=unittest.TextTestRunner(resultclass=_ExplainingResult, verbosity=2))

@@ -103,6 +103,7 @@ TEST_F(LifeCycleTest, SigtermUnmounts) {
   ASSERT_TRUE(mount && *mount);
   auto process = ServingProcess::Find((*mount)->device);
   ASSERT_TRUE(process);
+  ASSERT_GT(process->pid(), 1);  // kill(0) and kill(-1) reach others
   kill(process->pid(), SIGTERM);
   EXPECT_TRUE(process->WaitGone(5000));
   EXPECT_FALSE(IsMounted());
@@ -114,6 +115,7 @@ TEST_F(LifeCycleTest, SigtermServesOpenFilesToTheirEnd) {
   ASSERT_TRUE(process);
   int fd = open((directory_ + "/f").c_str(), O_CREAT | O_RDWR, 0600);
   ASSERT_GE(fd, 0);
+  ASSERT_GT(process->pid(), 1);  // kill(0) and kill(-1) reach others
   kill(process->pid(), SIGTERM);
   EXPECT_TRUE(Eventually([&] { return !IsMounted(); }));
   EXPECT_EQ(write(fd, "x", 1), 1);
@@ -128,6 +130,7 @@ TEST_F(LifeCycleTest, AKilledProcessLeavesAMountThatUnmountTakesAway) {
   ASSERT_TRUE(process);
   int fd = open((directory_ + "/f").c_str(), O_CREAT | O_RDWR, 0600);
   ASSERT_GE(fd, 0);
+  ASSERT_GT(process->pid(), 1);  // kill(0) and kill(-1) reach others
   kill(process->pid(), SIGKILL);
   EXPECT_TRUE(process->WaitGone(5000));
   EXPECT_EQ(write(fd, "x", 1), -1);  // no hang

@@ -6,6 +6,8 @@
 
 #include <cstdlib>
 
+#include "fs/base/check.h"
+
 namespace prism::mount {
 
 int Fcntl(int fd, int command, short type, off_t start, off_t length) {
@@ -31,9 +33,10 @@ int Flock(int fd, int operation) { return flock(fd, operation) == 0 ? 0 : errno;
 
 Process::Process(const std::function<int()>& action) {
   int result[2], end[2];
-  EXPECT_EQ(pipe2(result, O_CLOEXEC), 0);
-  EXPECT_EQ(pipe2(end, O_CLOEXEC), 0);
+  PRISM_CHECK(pipe2(result, O_CLOEXEC) == 0);
+  PRISM_CHECK(pipe2(end, O_CLOEXEC) == 0);
   pid_ = fork();
+  PRISM_CHECK(pid_ >= 0);
   if (pid_ == 0) {
     close(result[0]);
     close(end[1]);
@@ -66,17 +69,21 @@ int Process::Result() {
   return result_;
 }
 
-void Process::Signal(int number) { kill(pid_, number); }
+void Process::Signal(int number) {
+  PRISM_CHECK(pid_ > 0);  // kill(-1) would end every process there is
+  kill(pid_, number);
+}
 
 void Process::End() {
   close(end_fd_);
   end_fd_ = -1;
+  if (pid_ <= 0) return;
   waitpid(pid_, nullptr, 0);
   pid_ = -1;
 }
 
 void Process::Kill() {
-  if (pid_ < 0) return;
+  if (pid_ <= 0) return;
   kill(pid_, SIGKILL);
   waitpid(pid_, nullptr, 0);
   pid_ = -1;

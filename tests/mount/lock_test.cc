@@ -170,7 +170,7 @@ TEST_F(LockTest, AMountThatIsAbortedGivesUpItsLocks) {
 }
 
 TEST_F(LockTest, LocalLocksStayInTheirMount) {
-  const size_t local = AddMount(false);
+  const size_t local = AddMount({.share_locks = false});
   const int first = Open(local), second = Open(local);
   EXPECT_EQ(Fcntl(here_, F_SETLK, F_WRLCK), 0);
   EXPECT_EQ(Fcntl(first, F_SETLK, F_WRLCK), 0);

@@ -105,7 +105,7 @@ void MountTest::TearDown() {
   EXPECT_EQ(rmdir(base_.c_str()), 0) << base_;
 }
 
-size_t MountTest::AddMount(bool share_locks) {
+size_t MountTest::AddMount(SessionOptions options) {
   size_t index = sessions_.size();
   std::string directory = base_ + "/" + std::to_string(index);
   EXPECT_EQ(mkdir(directory.c_str(), 0755), 0);
@@ -113,8 +113,9 @@ size_t MountTest::AddMount(bool share_locks) {
   auto inner = host_->Attach("base", false);
   EXPECT_TRUE(inner.has_value());
   file_systems_.push_back(std::make_shared<CountingFileSystem>(*inner));
-  auto session = MountSession::Start(
-      file_systems_.back(), {.directory = directory, .volume = "base", .share_locks = share_locks});
+  options.directory = directory;
+  options.volume = "base";
+  auto session = MountSession::Start(file_systems_.back(), options);
   if (!session) {
     ADD_FAILURE() << session.error().message;
     std::abort();

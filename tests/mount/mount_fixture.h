@@ -33,8 +33,8 @@ class MountTest : public ::testing::Test {
   void SetUp() override;
   void TearDown() override;
 
-  // One more mount of the same volume; its index.
-  size_t AddMount(bool share_locks = true);
+  // One more mount of the same volume, with a directory of its own; its index.
+  size_t AddMount(SessionOptions options = {});
   // The mount's session and then its file system go; the index stays.
   void DropMount(size_t mount);
   // A path in the mount, "" is its root.

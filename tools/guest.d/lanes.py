@@ -44,18 +44,19 @@ class NfsLane:
 
 
 class ShmLane:
-    """A machine of its own on the server, attached to the volume as long as the guest lives."""
+    """A machine of its own on the server, attached to volumes as long as the guest lives; init mounts
+    the first."""
     kernel_arguments = ()
     modules = ("fuse",)
     machine = "q35"
 
-    def __init__(self, volume, control, wait):
+    def __init__(self, volumes, control, wait):
         self._control = control
         self._name = f"guest-{secrets.token_hex(8)}"
         self.programs = (find_prism_mount(),)
         self.description = "shared memory"
-        self.settings = {"lane": "shm", "volume": volume, "wait": wait}
-        path, vectors = server.attach(self._name, volume, control)
+        self.settings = {"lane": "shm", "volume": volumes[0], "wait": wait}
+        path, vectors = server.attach(self._name, volumes, control)
         self.devices = ("-chardev", f"socket,path={path.replace(',', ',,')},id=lane",
                         "-device", f"ivshmem-doorbell,chardev=lane,vectors={vectors}")
         if wait == "irq":

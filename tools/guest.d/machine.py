@@ -13,7 +13,7 @@ from kernel import UnavailableError
 
 # no_timer_check: on a busy host the timer's interrupts come too late for the kernel's test of them,
 # which then panics.
-_COMMAND_LINE = ("console=ttyS0 panic=-1 no_timer_check mitigations=off nokaslr "
+COMMAND_LINE = ("console=ttyS0 panic=-1 no_timer_check mitigations=off nokaslr "
                  "random.trust_cpu=on cryptomgr.notests")
 EXIT_TIMEOUT = 124
 EXIT_GUEST_FAILED = 125
@@ -33,7 +33,7 @@ class Machine:
                          "-machine", lane.machine, "-nodefaults", "-no-user-config",
                          "-display", "none", "-no-reboot", "-m", str(memory_mib),
                          "-smp", str(cpus), *lane.devices]
-        self._command_line = " ".join([_COMMAND_LINE, *lane.kernel_arguments,
+        self._command_line = " ".join([COMMAND_LINE, *lane.kernel_arguments,
                                        *([] if is_verbose else ["quiet"])])
         self._qemu = None
         self._line = None

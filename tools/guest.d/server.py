@@ -53,9 +53,9 @@ def _ask(control, *arguments):
     return answer["result"]
 
 
-def attach(machine, volume, control):
-    """Attaches a machine to the volume; its port's socket, and how many vectors its device has."""
-    attached = _ask(control, "attach", machine, "--volume", volume)
+def attach(machine, volumes, control):
+    """Attaches a machine to volumes; its port's socket, and how many vectors its device has."""
+    attached = _ask(control, "attach", machine, "--volume", *volumes)
     return attached["socket"], attached["vectors"]
 
 

@@ -13,6 +13,7 @@ namespace prism::guest {
 namespace {
 
 constexpr int kUnmountTimeoutMs = 60000;
+constexpr uint32_t kRootConnectTimeoutMs = 120'000;              // a boot may wait for its server
 constexpr uint64_t kRootPatienceMs = 365ull * 24 * 3600 * 1000;  // nothing is left without a root
 constexpr char kFooter[] =
     "--lane auto takes shared memory where the machine has a lane's device, else TCP: the\n"
@@ -122,6 +123,7 @@ int main(int argc, char** argv) {
   }
   if (arguments.mount.mount.is_root) {
     prism::mount::BecomeRootDaemon(argv[0]);
+    arguments.mount.mount.connect_timeout_ms = kRootConnectTimeoutMs;
     arguments.mount.mount.patience_ms = kRootPatienceMs;
   }
   auto done = Run(arguments);

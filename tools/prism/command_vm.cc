@@ -53,11 +53,11 @@ std::string GuestLines(const VmDevice& device, const std::string& volume) {
   return fmt::format(
       "\nin the guest:\n"
       "  prism-mount --lane auto {0} /mnt\n"
-      "as its root file system, in its initramfs:\n"
-      "  prism-mount --lane shm --root {0} /newroot\n"
+      "as its root file system, on its kernel's command line (docs/GUESTS.md):\n"
+      "  {2}\n"
       "for one mount of a process or a container, instead of a machine:\n"
       "  prism mount --socket {1} {0} /mnt\n",
-      volume, ShellWord(device.socket_path));
+      volume, ShellWord(device.socket_path), KernelArguments(volume));
 }
 
 Outcome<CommandResult> Attach(const CommonOptions& common, const AttachOptions& options) {
@@ -86,6 +86,7 @@ Outcome<CommandResult> Attach(const CommonOptions& common, const AttachOptions& 
   CommandResult result = ResultOf(reply, std::move(text));
   result.json["qemu"] = arguments;
   result.json["libvirt"] = xml;
+  result.json["kernel"] = KernelArguments(options.volumes.front());
   return result;
 }
 

@@ -51,6 +51,10 @@ std::string LibvirtXml(const VmDevice& device) {
       device.vm, XmlAttribute(device.socket_path), device.vectors);
 }
 
+std::string KernelArguments(const std::string& volume) {
+  return "boot=prism prism.volume=" + volume;
+}
+
 std::string ShellWord(const std::string& word) {
   constexpr std::string_view kPlain =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+./:,@%";

@@ -1,0 +1,34 @@
+"""The conformance suite in a guest, over the lane: each test mounts an empty volume of its own there,
+as prism-mount does, and talks to the mount. The host has made the volumes before."""
+import os
+import pathlib
+import re
+
+import support
+
+CONFORMANCE = pathlib.Path(os.environ["CONFORMANCE"])
+
+
+class LaneConformanceTest(support.GuestTest):
+
+    def test_conformance_suite(self):
+        # Listing needs neither root nor a device; a test is an indented line.
+        tests = re.findall(r"^  \S", support.run(CONFORMANCE, "--gtest_list_tests"), re.MULTILINE)
+        volumes = [f"test-{number}" for number in range(1, len(tests) + 1)]
+        self.server.prism("create", "empty")
+        self.server.prism("clone", "empty", *volumes)
+        attach = [word for volume in volumes for word in ("--attach", volume)]
+        done = self.run_guest("--lane", "shm", "--mode", "bare", "--memory-mib", "1024", *attach,
+                              "--program", CONFORMANCE,
+                              "--job", f"{CONFORMANCE.name} --gtest_brief=1 2>&1", "empty")
+        passed = re.search(r"^\[  PASSED  \] (\d+) tests", done.output, re.MULTILINE)
+        self.assertTrue(passed, support.lines_tail(done.output))
+        # A way to the volume lacks some features, but the most can be said: see the suite's README.
+        self.assertGreater(int(passed.group(1)), len(tests) // 2)
+        support.report("claims that hold", passed.group(1))
+        support.report("claims that this way cannot say", len(tests) - int(passed.group(1)))
+        support.report("suite, s", round(done.seconds("off") - done.seconds("ready"), 2))
+
+
+if __name__ == "__main__":
+    support.main()
