@@ -95,6 +95,7 @@ bool MountDriver::Can(Feature feature) const {
     case Feature::kLongTargets:
     case Feature::kManyGroups:
     case Feature::kOrphans:
+    case Feature::kQuota:
     case Feature::kRangeOps:
     case Feature::kRenameFlags:
     case Feature::kUncheckedCallers:

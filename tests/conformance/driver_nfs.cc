@@ -50,6 +50,7 @@ bool NfsDriver::Can(Feature feature) const {
     case Feature::kDataOfAnyType:
     case Feature::kDataWithoutOpen:
     case Feature::kGuardedSetattr:
+    case Feature::kQuota:
     case Feature::kSymlinkMode:
     case Feature::kUncached:
     case Feature::kUncheckedErrors:
