@@ -111,7 +111,11 @@ Outcome<CatalogEntry> Catalog::Create(std::string_view name, bool importing) {
 
 std::shared_ptr<Volume> Catalog::ApplyCreate(VolumeRow row) {
   auto volume = std::make_shared<Volume>(*engine_, *this, std::move(row));
-  volume->row_.root = engine_->forest().CreateEmpty(volume->tree_);
+  VolumeRow& made = volume->row_;
+  made.root = engine_->forest().CreateEmpty(volume->tree_);
+  made.usage = volume->tree_.usage;
+  made.own_from = volume->tree_.own_from = engine_->chunks().next_id();
+  made.birth_node_bytes = made.usage.node_bytes;
   Insert(volume);
   return volume;
 }
@@ -155,7 +159,8 @@ Outcome<void> Catalog::Publish(std::string_view name) {
 
 Outcome<std::vector<CatalogEntry>> Catalog::Clone(std::string_view source_name,
                                                   const std::vector<std::string>& targets,
-                                                  const Request& request) {
+                                                  const Request& request,
+                                                  const cow::QuotaChange& quota) {
   if (targets.empty()) return Explain(Err::kInvalid, "name at least one clone to make");
   if (!engine_->Admit()) return Explain(Err::kIo, "the store accepts no changes: see the log");
   std::vector<CatalogEntry> entries;
@@ -170,6 +175,7 @@ Outcome<std::vector<CatalogEntry>> Catalog::Clone(std::string_view source_name,
     CloneRecord record;
     record.source = source->id();
     record.created_sec = NowSec();
+    record.quota = quota.Of(source->row_.quota);
     std::set<std::string_view> seen;
     for (const std::string& name : targets) {
       PRISM_TRY(CheckVolumeName(name));
@@ -196,6 +202,10 @@ std::vector<VolumeRow> Catalog::RowsOf(const Volume& source, const CloneRecord& 
     row.name = name;
     row.created_sec = record.created_sec;
     row.importing = IsPin(name);  // so that a restart removes it
+    row.quota = record.quota;
+    row.own_from = engine_->chunks().next_id();
+    row.usage.own_chunk_bytes = 0;
+    row.birth_node_bytes = row.usage.node_bytes;
   }
   return rows;
 }
@@ -240,7 +250,7 @@ Outcome<std::vector<CatalogEntry>> Catalog::WouldDestroy(const std::vector<std::
   return entries;
 }
 
-Result<cow::Forest::Exclusive> Catalog::CountExclusive(const std::vector<CatalogEntry>& entries) {
+Result<cow::Forest::Exclusive> Catalog::CountExclusive(std::vector<CatalogEntry>& entries) {
   VolumeSet volumes;
   for (const CatalogEntry& entry : entries) volumes[entry.row.id] = entry.volume;
   std::vector<std::shared_lock<FairSharedMutex>> locks;
@@ -249,6 +259,11 @@ Result<cow::Forest::Exclusive> Catalog::CountExclusive(const std::vector<Catalog
     locks.emplace_back(volume->mutex_);
     if (volume->destroyed()) return Fail(Err::kStale);
     roots.push_back(volume->tree_.node);
+  }
+  for (CatalogEntry& entry : entries) {
+    std::string name = std::move(entry.row.name);
+    entry.row = entry.volume->row_;
+    entry.row.name = std::move(name);
   }
   return engine_->forest().CountExclusive(roots);
 }

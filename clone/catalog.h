@@ -57,7 +57,11 @@ class Catalog : public cow::RootOwner {
   // commits later is in any. Writes one row a target, and one reference count.
   Outcome<std::vector<CatalogEntry>> Clone(std::string_view source,
                                            const std::vector<std::string>& targets,
-                                           const Request& request = {});
+                                           const Request& request = {},
+                                           const cow::QuotaChange& quota = {});
+  // Of a volume that can be written to.
+  Outcome<CatalogEntry> SetQuota(std::string_view name, const cow::QuotaChange& change,
+                                 const Request& request = {});
   // `names` are NAME@LABEL: one cut for all of them, one record. expires_sec: 0 for never.
   Outcome<std::vector<CatalogEntry>> Snapshot(const std::vector<std::string>& names,
                                               int64_t expires_sec, const Request& request = {});
@@ -77,8 +81,9 @@ class Catalog : public cow::RootOwner {
   Outcome<std::vector<CatalogEntry>> WouldDestroy(const std::vector<std::string>& names,
                                                   bool recursive);
   // What would come back if all these went, each given once. Trees that are still being reclaimed
-  // count as if they stayed. REQUIRES: no checkpoint runs (Engine::WithoutCheckpoint).
-  Result<cow::Forest::Exclusive> CountExclusive(const std::vector<CatalogEntry>& entries);
+  // count as if they stayed. The entries' rows are renewed, at that instant. REQUIRES: no
+  // checkpoint runs (Engine::WithoutCheckpoint).
+  Result<cow::Forest::Exclusive> CountExclusive(std::vector<CatalogEntry>& entries);
   // Of a snapshot, within its volume.
   Outcome<void> Rename(std::string_view from, std::string_view to);
 
@@ -137,6 +142,7 @@ class Catalog : public cow::RootOwner {
   void ApplySnapshot(const SnapshotRecord& record);
   void ApplyRollback(Volume& volume, const Volume& snapshot, Lsn lsn);
   void ApplyKeep(Volume& volume, const KeepRecord& record);
+  void ApplyQuota(Volume& volume, const cow::Quota& quota);
   void ApplyDestroy(Volume& volume);
   void ApplyRename(const std::shared_ptr<Volume>& volume, const std::string& name);
   Status ReplaySnapshots(cow::RecordType type, std::string_view payload, Lsn lsn);

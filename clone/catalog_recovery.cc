@@ -150,6 +150,12 @@ Status Catalog::ReplayRecord(uint8_t type, std::string_view payload, Lsn lsn) {
       MarkChanged(*volume);
       return {};
     }
+    case RecordType::kQuota: {
+      PRISM_ASSIGN(QuotaRecord record, QuotaRecord::Decode(payload));
+      PRISM_ASSIGN(std::shared_ptr<Volume> volume, ForReplay(record.volume));
+      ApplyQuota(*volume, record.quota);
+      return {};
+    }
     case RecordType::kChunk:
       break;
   }

@@ -111,6 +111,9 @@ void Catalog::ApplyRollback(Volume& volume, const Volume& snapshot, Lsn lsn) {
   engine_->references().Add(snapshot.row_.root);
   engine_->AddDead(row.root);
   row.root = volume.tree_.node = snapshot.row_.root;
+  row.usage = volume.tree_.usage = snapshot.row_.usage;
+  row.own_from = volume.tree_.own_from = snapshot.row_.own_from;
+  row.birth_node_bytes = snapshot.row_.birth_node_bytes;
   row.inodes = snapshot.row_.inodes;
   row.bytes = snapshot.row_.bytes;
   row.next_ino = std::max(row.next_ino, snapshot.row_.next_ino);

@@ -1,5 +1,7 @@
 #include "clone/records.h"
 
+#include <algorithm>
+
 #include "fs/base/bytes.h"
 
 namespace prism::clone {
@@ -7,8 +9,7 @@ namespace {
 
 using cow::RecordType;
 
-// Version 1 ended with the hash key.
-constexpr uint8_t kRowVersion = 2;
+constexpr uint8_t kRowVersion = 3;
 
 // A count in a record is believed only as far as the bytes that follow could hold that many.
 bool Plausible(const ByteReader& reader, uint32_t count, size_t bytes_each) {
@@ -39,6 +40,20 @@ std::vector<std::string> GetTexts(ByteReader& reader) {
   return texts;
 }
 
+void PutQuota(ByteWriter& writer, const cow::Quota& quota) {
+  writer.Put(quota.bytes);
+  writer.Put(quota.inodes);
+  writer.Put(static_cast<uint8_t>(quota.exclusive));
+}
+
+cow::Quota GetQuota(ByteReader& reader) {
+  cow::Quota quota;
+  quota.bytes = reader.Get<uint64_t>();
+  quota.inodes = reader.Get<uint64_t>();
+  quota.exclusive = reader.Get<uint8_t>() != 0;
+  return quota;
+}
+
 void PutRow(ByteWriter& writer, const VolumeRow& row) {
   writer.Put(kRowVersion);
   writer.PutString(row.name);
@@ -55,6 +70,13 @@ void PutRow(ByteWriter& writer, const VolumeRow& row) {
   writer.Put(row.snapshot_of);
   writer.Put(row.expires_sec);
   PutTexts(writer, row.holds);
+  writer.Put(row.usage.node_bytes);
+  writer.Put(row.usage.inline_bytes);
+  writer.Put(row.usage.chunk_bytes);
+  writer.Put(row.usage.own_chunk_bytes);
+  writer.Put(row.own_from);
+  writer.Put(row.birth_node_bytes);
+  PutQuota(writer, row.quota);
 }
 
 bool GetRow(ByteReader& reader, VolumeRow& row) {
@@ -69,16 +91,36 @@ bool GetRow(ByteReader& reader, VolumeRow& row) {
   row.bytes = reader.Get<uint64_t>();
   row.hash_key.first = reader.Get<uint64_t>();
   row.hash_key.second = reader.Get<uint64_t>();
-  if (version >= 2) {
-    row.parent_id = reader.Get<VolumeId>();
-    row.snapshot_of = reader.Get<VolumeId>();
-    row.expires_sec = reader.Get<int64_t>();
-    row.holds = GetTexts(reader);
-  }
-  return version >= 1 && version <= kRowVersion && reader.Finished() && !row.name.empty();
+  row.parent_id = reader.Get<VolumeId>();
+  row.snapshot_of = reader.Get<VolumeId>();
+  row.expires_sec = reader.Get<int64_t>();
+  row.holds = GetTexts(reader);
+  row.usage.node_bytes = reader.Get<uint64_t>();
+  row.usage.inline_bytes = reader.Get<uint64_t>();
+  row.usage.chunk_bytes = reader.Get<uint64_t>();
+  row.usage.own_chunk_bytes = reader.Get<uint64_t>();
+  row.own_from = reader.Get<ChunkId>();
+  row.birth_node_bytes = reader.Get<uint64_t>();
+  row.quota = GetQuota(reader);
+  return version == kRowVersion && reader.Finished() && !row.name.empty();
 }
 
 }  // namespace
+
+cow::VolumeUsage VolumeRow::Usage() const {
+  cow::VolumeUsage all;
+  all.inodes = inodes;
+  all.bytes = bytes;
+  all.quota = quota;
+  if (quota.exclusive) {
+    all.charged_from = own_from;
+    all.charged_bytes =
+        usage.own_chunk_bytes + usage.node_bytes - std::min(usage.node_bytes, birth_node_bytes);
+  } else {
+    all.charged_bytes = bytes + usage.node_bytes - usage.inline_bytes;
+  }
+  return all;
+}
 
 std::string VolumeRow::Encode() const {
   std::string out;
@@ -168,6 +210,7 @@ std::string CloneRecord::Encode() const {
     writer.Put(id);
     writer.PutString(name);
   }
+  PutQuota(writer, quota);
   return out;
 }
 
@@ -182,6 +225,7 @@ Result<CloneRecord> CloneRecord::Decode(std::string_view payload) {
     VolumeId id = reader.Get<VolumeId>();
     record.targets.emplace_back(id, reader.GetString());
   }
+  record.quota = GetQuota(reader);
   if (!reader.Finished()) return Fail(Err::kCorrupt);
   return record;
 }
@@ -250,6 +294,24 @@ Result<KeepRecord> KeepRecord::Decode(std::string_view payload) {
   record.volume = reader.Get<VolumeId>();
   record.expires_sec = reader.Get<int64_t>();
   record.holds = GetTexts(reader);
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string QuotaRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kQuota);
+  writer.Put(volume);
+  PutQuota(writer, quota);
+  return out;
+}
+
+Result<QuotaRecord> QuotaRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  QuotaRecord record;
+  record.volume = reader.Get<VolumeId>();
+  record.quota = GetQuota(reader);
   if (!reader.Finished()) return Fail(Err::kCorrupt);
   return record;
 }

@@ -11,6 +11,7 @@
 #include "cow/key.h"
 #include "cow/record.h"
 #include "cow/tree.h"
+#include "cow/volume_map.h"
 #include "fs/base/error.h"
 
 namespace prism::clone {
@@ -31,6 +32,13 @@ struct VolumeRow {
   uint64_t bytes = 0;
   // The key of the hash that makes directory cookies; a clone inherits it, so cookies stay valid.
   std::pair<uint64_t, uint64_t> hash_key{0, 0};
+  cow::TreeUsage usage;           // of the tree at `root`
+  ChunkId own_from = 0;           // chunks from this one on came after the volume was made
+  uint64_t birth_node_bytes = 0;  // usage.node_bytes when it was made
+  cow::Quota quota;               // a clone inherits it, as a copy of a disk has that disk's size
+
+  // See cow::VolumeUsage.
+  cow::VolumeUsage Usage() const;
 
   std::string Encode() const;  // without the id, which is the row's key
   static Result<VolumeRow> Decode(VolumeId id, std::string_view bytes);
@@ -66,6 +74,7 @@ struct CloneRecord {  // RecordType::kClone
   VolumeId source = 0;
   int64_t created_sec = 0;
   std::vector<std::pair<VolumeId, std::string>> targets;
+  cow::Quota quota;  // of all targets
   std::string Encode() const;
   static Result<CloneRecord> Decode(std::string_view payload);
 };
@@ -99,6 +108,13 @@ struct KeepRecord {  // RecordType::kKeep: what keeps a volume, and how long, as
   std::vector<std::string> holds;
   std::string Encode() const;
   static Result<KeepRecord> Decode(std::string_view payload);
+};
+
+struct QuotaRecord {  // RecordType::kQuota
+  VolumeId volume = 0;
+  cow::Quota quota;
+  std::string Encode() const;
+  static Result<QuotaRecord> Decode(std::string_view payload);
 };
 
 struct DestroyRecord {  // RecordType::kDestroy

@@ -23,6 +23,7 @@ class VolumeReadView : public cow::ReadView {
     if (volume_->destroyed()) return Fail(Err::kStale);
     return volume_->engine_.forest().Scan(volume_->tree_.node, first, last, visitor);
   }
+  cow::VolumeUsage Usage() const override { return volume_->row_.Usage(); }
 
  private:
   std::shared_ptr<Volume> volume_;
@@ -72,6 +73,8 @@ class VolumeTransaction : public cow::WriteTransaction {
     visit_pending(last);
     return {};
   }
+
+  cow::VolumeUsage Usage() const override { return volume_->row_.Usage(); }
 
   void Put(Key key, std::string value) override {
     PRISM_CHECK(value.size() <= cow::kValueMax);
@@ -151,6 +154,8 @@ Volume::Volume(cow::Engine& engine, Catalog& catalog, VolumeRow row)
       row_(std::move(row)) {
   tree_.volume = row_.id;
   tree_.node = row_.root;
+  tree_.own_from = row_.own_from;
+  tree_.usage = row_.usage;
 }
 
 std::unique_ptr<cow::ReadView> Volume::Read() {
@@ -163,7 +168,7 @@ std::unique_ptr<cow::WriteTransaction> Volume::Write() {
 
 cow::VolumeUsage Volume::Usage() {
   std::shared_lock lock(mutex_);
-  return {row_.inodes, row_.bytes};
+  return row_.Usage();
 }
 
 VolumeRow Volume::DescendantRow(std::string full_name) const {
@@ -202,6 +207,7 @@ void Volume::Apply(const ChangeRecord& record, Lsn lsn) {
     }
   }
   row_.root = tree_.node;
+  row_.usage = tree_.usage;
   row_.next_ino = std::max(row_.next_ino, record.next_ino);
   row_.inodes += static_cast<uint64_t>(record.inodes_delta);
   row_.bytes += static_cast<uint64_t>(record.bytes_delta);

@@ -55,11 +55,8 @@ Result<std::vector<ChunkPin>> ChunkTable::PutAll(Contents contents) {
       again.emplace_back(i, hash);
       continue;
     }
-    PRISM_ASSIGN(const ChunkId known, FindAndPin(hash));
-    if (known != 0) {
-      pins[i] = ChunkPin(this, known);
-      continue;
-    }
+    PRISM_ASSIGN(pins[i], FindAndPin(hash));
+    if (pins[i].id() != 0) continue;
     NewChunk& chunk = chunks.emplace_back();
     chunk.index = i;
     chunk.data = contents[i];
@@ -68,48 +65,51 @@ Result<std::vector<ChunkPin>> ChunkTable::PutAll(Contents contents) {
   PRISM_TRY(Store(chunks));
   for (const NewChunk& chunk : chunks) pins[chunk.index] = Publish(chunk);
   for (const auto& [index, hash] : again) {
-    PRISM_ASSIGN(const ChunkId known, FindAndPin(hash));
-    PRISM_CHECK(known != 0);
-    pins[index] = ChunkPin(this, known);
+    PRISM_ASSIGN(pins[index], FindAndPin(hash));
+    PRISM_CHECK(pins[index].id() != 0);
   }
   return pins;
 }
 
 // REQUIRES: mutex_.
-ChunkId ChunkTable::FindInMemory(const ContentHash& hash) const {
+ChunkId ChunkTable::FindInMemory(const ContentHash& hash, const ChunkRow*& row) const {
   HashKey key = KeyOf(hash);
   for (const Generation* generation : {&fresh_, &frozen_}) {
     auto it = generation->by_hash.find(key);
     if (it == generation->by_hash.end() || dying_.contains(it->second)) continue;
-    if (generation->rows.at(it->second).hash == hash) return it->second;
+    row = &generation->rows.at(it->second);
+    if (row->hash == hash) return it->second;
   }
   return 0;
 }
 
+// REQUIRES: mutex_.
+ChunkPin ChunkTable::PinLocked(ChunkId id, const ChunkRow& row) {
+  ++pins_[id];
+  return ChunkPin(this, id, StoredKib(row.extent));
+}
+
 // A chunk found on disk may be removed by a checkpoint while we look: then look again.
-Result<ChunkId> ChunkTable::FindAndPin(const ContentHash& hash) {
+Result<ChunkPin> ChunkTable::FindAndPin(const ContentHash& hash) {
   std::string key = KeyOf(hash);
   for (;;) {
     uint64_t removals;
     {
       std::lock_guard lock(mutex_);
-      if (ChunkId id = FindInMemory(hash); id != 0) {
-        ++pins_[id];
-        return id;
-      }
+      const ChunkRow* row = nullptr;
+      if (ChunkId id = FindInMemory(hash, row); id != 0) return PinLocked(id, *row);
       removals = removals_;
     }
     std::string value;
     PRISM_ASSIGN(bool found, kv_.Get(Table::kFingerprint, key, value));
-    if (!found) return ChunkId{0};
+    if (!found) return ChunkPin();
     ChunkId id = IdFromKey(value);
     Result<ChunkRow> row = RowOnDisk(id);
     std::lock_guard lock(mutex_);
     if (removals_ != removals) continue;
     if (!row) return Fail(row.error());
-    if (row->hash != hash || dying_.contains(id)) return ChunkId{0};
-    ++pins_[id];
-    return id;
+    if (row->hash != hash || dying_.contains(id)) return ChunkPin();
+    return PinLocked(id, *row);
   }
 }
 
@@ -134,11 +134,12 @@ Status ChunkTable::Store(std::vector<NewChunk>& chunks) {
 ChunkPin ChunkTable::Publish(const NewChunk& chunk) {
   std::shared_lock gate(gate_);
   std::unique_lock lock(mutex_);
-  if (ChunkId id = FindInMemory(chunk.row.hash); id != 0) {  // somebody stored the same meanwhile
-    ++pins_[id];
+  const ChunkRow* known = nullptr;
+  if (ChunkId id = FindInMemory(chunk.row.hash, known); id != 0) {  // stored by another meanwhile
+    ChunkPin pin = PinLocked(id, *known);
     lock.unlock();
     segments_.Free({chunk.row.extent});
-    return ChunkPin(this, id);
+    return pin;
   }
   ChunkId id = next_id_++;
   std::string payload;
@@ -149,8 +150,7 @@ ChunkPin ChunkTable::Publish(const NewChunk& chunk) {
   if (chunk.carried) writer.PutBytes(chunk.stored);
   journal_.Append(payload);
   Register(id, chunk.row);
-  ++pins_[id];
-  return ChunkPin(this, id);
+  return PinLocked(id, chunk.row);
 }
 
 // What the next leader writes is small, and nothing else makes it sync a segment: then the journal
@@ -207,7 +207,6 @@ Result<ChunkRow> ChunkTable::RowOf(ChunkId id) {
 
 Result<uint64_t> ChunkTable::ExclusiveBytes(
     const std::unordered_map<ChunkId, int64_t>& references) {
-  constexpr uint64_t kUnit = SegmentStore::kUnitBytes;
   uint64_t total = 0;
   for (const auto& [id, count] : references) {
     PRISM_ASSIGN(ChunkRow row, RowOf(id));
@@ -215,7 +214,7 @@ Result<uint64_t> ChunkTable::ExclusiveBytes(
       std::lock_guard lock(mutex_);
       if (auto it = delta_.find(id); it != delta_.end()) row.references += it->second;
     }
-    if (row.references == count) total += (row.extent.length_bytes + kUnit - 1) / kUnit * kUnit;
+    if (row.references == count) total += StoredBytes(row.extent);
   }
   return total;
 }

@@ -85,8 +85,10 @@ class ChunkTable : public ChunkStore, public ChunkReferences, public ChunkPin::O
   };
 
   static HashKey KeyOf(const ContentHash& hash);
-  Result<ChunkId> FindAndPin(const ContentHash& hash);
-  ChunkId FindInMemory(const ContentHash& hash) const;
+  // No owner: there is no such chunk.
+  Result<ChunkPin> FindAndPin(const ContentHash& hash);
+  ChunkId FindInMemory(const ContentHash& hash, const ChunkRow*& row) const;
+  ChunkPin PinLocked(ChunkId id, const ChunkRow& row);
   bool MayCarry(size_t stored_bytes) const;
   struct NewChunk;
   Status Store(std::vector<NewChunk>& chunks);

@@ -17,6 +17,7 @@ std::string EncodeExtent(const std::vector<Piece>& pieces) {
     writer.Put(piece.unit);
     writer.Put(piece.units);
     writer.Put(piece.chunk_unit);
+    writer.Put(piece.stored_kib);
     writer.Put(piece.chunk);
   }
   return value;
@@ -34,6 +35,7 @@ Result<std::vector<Piece>> DecodeExtent(std::string_view value) {
     piece.unit = reader.Get<uint8_t>();
     piece.units = reader.Get<uint8_t>();
     piece.chunk_unit = reader.Get<uint8_t>();
+    piece.stored_kib = reader.Get<uint8_t>();
     piece.chunk = reader.Get<uint64_t>();
     if (piece.unit < next_unit || piece.units == 0 || piece.chunk == 0) return Fail(Err::kCorrupt);
     next_unit = piece.unit + piece.units;

@@ -13,8 +13,6 @@ namespace {
 
 constexpr uint32_t kMagic = 0x444e5250;  // "PRND"
 constexpr uint8_t kVersion = 1;
-constexpr size_t kLeafItemBytes = 20;   // key and length
-constexpr size_t kInnerItemBytes = 24;  // key and child
 constexpr size_t kChecksumOffset = kNodeHeaderBytes - 8;
 
 }  // namespace

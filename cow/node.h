@@ -21,6 +21,8 @@ using NodeId = uint64_t;  // sequential from 1, never used again
 
 inline constexpr size_t kNodeTargetBytes = 4096;  // encoded
 inline constexpr size_t kNodeHeaderBytes = 40;
+inline constexpr size_t kInnerItemBytes = 24;
+inline constexpr size_t kLeafItemBytes = 20;  // and the value's
 
 // THREADS: content is immutable while the node is shared or frozen (node_store.h); otherwise it is
 // guarded by the lock of the one volume that owns it.

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "cow/kv.h"
+#include "cow/kv_snapshot.h"
 #include "fs/base/check.h"
 
 namespace prism::cow {
@@ -88,6 +89,27 @@ class RocksBatch : public KvBatch {
   rocksdb::WriteBatch batch_;
 };
 
+class RocksKv;
+
+class RocksSnapshot : public Kv {
+ public:
+  explicit RocksSnapshot(RocksKv& kv);
+  ~RocksSnapshot() override;
+  Result<bool> Get(Table table, std::string_view key, std::string& value) override;
+  Status Scan(Table table, FunctionRef<bool(std::string_view, std::string_view)> visitor) override {
+    return ScanFrom(table, {}, visitor);
+  }
+  Status ScanFrom(Table table, std::string_view from,
+                  FunctionRef<bool(std::string_view, std::string_view)> visitor) override;
+  std::unique_ptr<KvBatch> NewBatch() override;
+  uint64_t SizeBytes() override;
+  Status Write(KvBatch&) override { return Fail(Err::kReadOnly); }
+
+ private:
+  RocksKv& kv_;
+  const rocksdb::Snapshot* const snapshot_;
+};
+
 class RocksKv : public Kv {
  public:
   RocksKv(rocksdb::DB* db, std::vector<rocksdb::ColumnFamilyHandle*> families)
@@ -142,6 +164,8 @@ class RocksKv : public Kv {
   }
 
  private:
+  friend class RocksSnapshot;
+
   static Status Visit(rocksdb::Iterator& it,
                       FunctionRef<bool(std::string_view, std::string_view)> visitor) {
     for (; it.Valid(); it.Next())
@@ -155,7 +179,36 @@ class RocksKv : public Kv {
   std::vector<rocksdb::ColumnFamilyHandle*> families_;
 };
 
+RocksSnapshot::RocksSnapshot(RocksKv& kv) : kv_(kv), snapshot_(kv.db_->GetSnapshot()) {}
+RocksSnapshot::~RocksSnapshot() { kv_.db_->ReleaseSnapshot(snapshot_); }
+
+Result<bool> RocksSnapshot::Get(Table table, std::string_view key, std::string& value) {
+  rocksdb::ReadOptions options;
+  options.snapshot = snapshot_;
+  rocksdb::Status status = kv_.db_->Get(options, kv_.Family(table), SliceOf(key), &value);
+  if (status.ok()) return true;
+  if (status.IsNotFound()) return false;
+  return Fail(ErrOf(status));
+}
+
+Status RocksSnapshot::ScanFrom(Table table, std::string_view from,
+                               FunctionRef<bool(std::string_view, std::string_view)> visitor) {
+  rocksdb::ReadOptions options;
+  options.snapshot = snapshot_;
+  options.fill_cache = false;
+  std::unique_ptr<rocksdb::Iterator> it(kv_.db_->NewIterator(options, kv_.Family(table)));
+  it->Seek(SliceOf(from));
+  return RocksKv::Visit(*it, visitor);
+}
+
+std::unique_ptr<KvBatch> RocksSnapshot::NewBatch() { return kv_.NewBatch(); }
+uint64_t RocksSnapshot::SizeBytes() { return kv_.SizeBytes(); }
+
 }  // namespace
+
+std::unique_ptr<Kv> SnapshotOf(Kv& kv) {
+  return std::make_unique<RocksSnapshot>(static_cast<RocksKv&>(kv));
+}
 
 std::string IdKey(uint64_t id) {
   std::string key(8, '\0');

@@ -29,6 +29,12 @@ struct Extent {          // of a segment
   uint32_t length_bytes = 0;
 };
 
+// What an extent takes of the medium, which is given out in units of 1 KiB.
+inline uint8_t StoredKib(const Extent& extent) {
+  return static_cast<uint8_t>((extent.length_bytes + 1023) / 1024);
+}
+inline uint64_t StoredBytes(const Extent& extent) { return uint64_t{StoredKib(extent)} * 1024; }
+
 // A part of what is at an extent: out.size() bytes from `offset` on.
 struct SegmentRead {
   Extent extent;

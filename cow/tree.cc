@@ -96,6 +96,7 @@ Result<Forest::Exclusive> Forest::CountExclusive(std::span<const NodeId> roots) 
     stack.insert(stack.end(), node->children.begin(), node->children.end());
     if (!node->is_leaf()) continue;
     for (size_t i = 0; i < node->count(); ++i) {
+      result.inodes += node->keys[i].type() == ItemType::kInode;
       if (node->keys[i].type() != ItemType::kExtent) continue;
       PRISM_ASSIGN(std::vector<Piece> pieces, DecodeExtent(node->value(i)));
       for (const Piece& piece : pieces) ++result.chunks[piece.chunk];

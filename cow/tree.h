@@ -24,6 +24,17 @@ class ChunkReferences {
   virtual void AddReference(ChunkId id, int64_t delta) = 0;
 };
 
+// What a tree holds, kept by every change of it, so that nobody has to walk it to know.
+struct TreeUsage {
+  uint64_t node_bytes = 0;    // of all its nodes, encoded
+  uint64_t inline_bytes = 0;  // of them, the bodies of small files
+  // Stored bytes of the chunks that its extents refer to. A chunk counts once in each block of a
+  // file: within a block it is met twice after an overwrite, elsewhere only as a duplicate.
+  uint64_t chunk_bytes = 0;
+  uint64_t own_chunk_bytes = 0;  // of them, chunks from TreeRoot::own_from on
+  bool operator==(const TreeUsage&) const = default;
+};
+
 // One volume's tree. Guarded by the volume's lock.
 struct TreeRoot {
   VolumeId volume = 0;
@@ -32,7 +43,12 @@ struct TreeRoot {
   // it.
   uint64_t generation = 1;
   NodeId node = 0;
+  ChunkId own_from = 0;
+  TreeUsage usage;
 };
+
+// Adds what an item of a leaf takes to `usage`, or with sign -1 takes it away.
+void CountItem(TreeUsage& usage, ChunkId own_from, Key key, std::string_view value, int sign);
 
 class Forest {
  public:
@@ -68,6 +84,7 @@ class Forest {
   struct Exclusive {
     uint64_t nodes = 0;
     uint64_t node_bytes = 0;
+    uint64_t inodes = 0;                          // records of inodes in exclusive leaves
     std::unordered_map<ChunkId, int64_t> chunks;  // references from exclusive leaves
   };
   // What only these trees reach, together. Cost: those nodes. REQUIRES: the volumes' locks.
@@ -83,12 +100,12 @@ class Forest {
   // The node to change instead of `node`, whose parents this tree owns already.
   NodePtr MakeWritable(const TreeRoot& tree, NodePtr node);
   NodePtr CopyShared(const TreeRoot& tree, const NodePtr& node);
-  Split PutBelow(const TreeRoot& tree, const NodePtr& node, Key key, std::string_view value);
-  void PutInLeaf(Node& leaf, Key key, std::string_view value);
-  Split SplitIfFull(const TreeRoot& tree, const NodePtr& node, size_t changed_index);
-  void EraseBelow(const TreeRoot& tree, const NodePtr& node, Key key);
-  void EraseChildIfEmptyOrMerge(const NodePtr& node, size_t index);
-  bool MergeWithSibling(const NodePtr& node, size_t index, size_t sibling_index);
+  Split PutBelow(TreeRoot& tree, const NodePtr& node, Key key, std::string_view value);
+  void PutInLeaf(TreeRoot& tree, Node& leaf, Key key, std::string_view value);
+  Split SplitIfFull(TreeRoot& tree, const NodePtr& node, size_t changed_index);
+  void EraseBelow(TreeRoot& tree, const NodePtr& node, Key key);
+  void EraseChildIfEmptyOrMerge(TreeRoot& tree, const NodePtr& node, size_t index);
+  bool MergeWithSibling(TreeRoot& tree, const NodePtr& node, size_t index, size_t sibling_index);
   void AddReferencesBelow(const Node& node);
   void DropDuplicate(const NodePtr& node);
   void FreeLast(const NodePtr& node, std::vector<NodeId>& orphans);

@@ -1,6 +1,8 @@
 // How trees change: copy what is shared, then change in place, split and merge.
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "cow/extent.h"
 #include "cow/tree.h"
 #include "fs/base/check.h"
@@ -31,7 +33,24 @@ NodePtr Forest::OwnedCreate(const TreeRoot& tree, uint8_t level) {
 
 NodeId Forest::CreateEmpty(TreeRoot& tree) {
   tree.node = OwnedCreate(tree, 0)->id;
+  tree.usage.node_bytes += kNodeHeaderBytes;
   return tree.node;
+}
+
+void CountItem(TreeUsage& usage, ChunkId own_from, Key key, std::string_view value, int sign) {
+  auto count = [sign](uint64_t& total, uint64_t bytes) { total += sign < 0 ? -bytes : bytes; };
+  count(usage.node_bytes, kLeafItemBytes + value.size());
+  if (key.type() == ItemType::kInlineData) count(usage.inline_bytes, value.size());
+  if (key.type() != ItemType::kExtent) return;
+  Result<std::vector<Piece>> pieces = DecodeExtent(value);
+  if (!pieces) return;
+  for (auto piece = pieces->begin(); piece != pieces->end(); ++piece) {
+    const bool met = std::any_of(pieces->begin(), piece,
+                                 [&](const Piece& other) { return other.chunk == piece->chunk; });
+    if (met) continue;
+    count(usage.chunk_bytes, uint64_t{piece->stored_kib} * 1024);
+    if (piece->chunk >= own_from) count(usage.own_chunk_bytes, uint64_t{piece->stored_kib} * 1024);
+  }
 }
 
 NodePtr Forest::MakeWritable(const TreeRoot& tree, NodePtr node) {
@@ -105,13 +124,14 @@ void Forest::Put(TreeRoot& tree, Key key, std::string_view value) {
   above->InsertChild(0, Key{}, root->id);
   above->InsertChild(1, split.key, split.right);
   tree.node = above->id;
+  tree.usage.node_bytes += kNodeHeaderBytes + 2 * kInnerItemBytes;
 }
 
 // REQUIRES: node is writable.
-Forest::Split Forest::PutBelow(const TreeRoot& tree, const NodePtr& node, Key key,
+Forest::Split Forest::PutBelow(TreeRoot& tree, const NodePtr& node, Key key,
                                std::string_view value) {
   if (node->is_leaf()) {
-    PutInLeaf(*node, key, value);
+    PutInLeaf(tree, *node, key, value);
     return SplitIfFull(tree, node, node->LowerBound(key));
   }
   size_t index = node->ChildIndex(key);
@@ -121,21 +141,24 @@ Forest::Split Forest::PutBelow(const TreeRoot& tree, const NodePtr& node, Key ke
   Split split = PutBelow(tree, child, key, value);
   if (!split.happened) return {};
   node->InsertChild(index + 1, split.key, split.right);
+  tree.usage.node_bytes += kInnerItemBytes;
   return SplitIfFull(tree, node, index + 1);
 }
 
-void Forest::PutInLeaf(Node& leaf, Key key, std::string_view value) {
+void Forest::PutInLeaf(TreeRoot& tree, Node& leaf, Key key, std::string_view value) {
   CountReferences(key, value, +1);
+  CountItem(tree.usage, tree.own_from, key, value, +1);
   size_t index = leaf.LowerBound(key);
   if (index < leaf.count() && leaf.keys[index] == key) {
     CountReferences(key, leaf.value(index), -1);
+    CountItem(tree.usage, tree.own_from, key, leaf.value(index), -1);
     leaf.ReplaceValue(index, value);
   } else {
     leaf.InsertValue(index, key, value);
   }
 }
 
-Forest::Split Forest::SplitIfFull(const TreeRoot& tree, const NodePtr& node, size_t changed_index) {
+Forest::Split Forest::SplitIfFull(TreeRoot& tree, const NodePtr& node, size_t changed_index) {
   if (node->EncodedBytes() <= kNodeTargetBytes || node->count() < 2) return {};
   size_t from = node->count() - 1;
   // Items that arrive in order (an import) leave full nodes behind; otherwise split by bytes.
@@ -144,13 +167,14 @@ Forest::Split Forest::SplitIfFull(const TreeRoot& tree, const NodePtr& node, siz
     size_t bytes = 0;
     from = 1;
     for (size_t i = 0; i + 1 < node->count(); ++i) {
-      bytes += node->is_leaf() ? 20 + node->value(i).size() : 24;
+      bytes += node->is_leaf() ? kLeafItemBytes + node->value(i).size() : kInnerItemBytes;
       from = i + 1;
       if (bytes >= half) break;
     }
   }
   NodePtr right = OwnedCreate(tree, node->level);
   node->MoveTailTo(from, *right);
+  tree.usage.node_bytes += kNodeHeaderBytes;
   return {true, right->keys[0], right->id};
 }
 
@@ -165,6 +189,7 @@ void Forest::Erase(TreeRoot& tree, Key key) {
   PRISM_CHECK(root->is_leaf() || root->count() > 0);
   while (!root->is_leaf() && root->count() == 1) {
     tree.node = root->children[0];
+    tree.usage.node_bytes -= kNodeHeaderBytes + kInnerItemBytes;
     nodes_.Free(root);  // exclusive: its reference to the child becomes the volume's
     root = MustLoad(tree.node);
   }
@@ -181,10 +206,11 @@ void Forest::EraseRange(TreeRoot& tree, Key first, Key last) {
 }
 
 // REQUIRES: node is writable and the key is there.
-void Forest::EraseBelow(const TreeRoot& tree, const NodePtr& node, Key key) {
+void Forest::EraseBelow(TreeRoot& tree, const NodePtr& node, Key key) {
   if (node->is_leaf()) {
     size_t index = node->LowerBound(key);
     CountReferences(key, node->value(index), -1);
+    CountItem(tree.usage, tree.own_from, key, node->value(index), -1);
     node->EraseAt(index);
     return;
   }
@@ -192,25 +218,27 @@ void Forest::EraseBelow(const TreeRoot& tree, const NodePtr& node, Key key) {
   NodePtr child = MakeWritable(tree, MustLoad(node->children[index]));
   node->children[index] = child->id;
   EraseBelow(tree, child, key);
-  EraseChildIfEmptyOrMerge(node, index);
+  EraseChildIfEmptyOrMerge(tree, node, index);
 }
 
-void Forest::EraseChildIfEmptyOrMerge(const NodePtr& node, size_t index) {
+void Forest::EraseChildIfEmptyOrMerge(TreeRoot& tree, const NodePtr& node, size_t index) {
   NodePtr child = MustLoad(node->children[index]);
   if (child->count() == 0) {
     node->EraseAt(index);
     nodes_.Free(child);
+    tree.usage.node_bytes -= kNodeHeaderBytes + kInnerItemBytes;
     return;
   }
   if (child->EncodedBytes() >= kMergeBelowBytes) return;
-  if (index > 0 && MergeWithSibling(node, index, index - 1)) return;
-  if (index + 1 < node->count()) MergeWithSibling(node, index, index + 1);
+  if (index > 0 && MergeWithSibling(tree, node, index, index - 1)) return;
+  if (index + 1 < node->count()) MergeWithSibling(tree, node, index, index + 1);
 }
 
 // Takes the sibling's items into the child at `index` (which is writable) and drops the sibling.
 // The first key of an inner node may lie above what the child covers: where it stops being the
 // first, the parent's key takes its place.
-bool Forest::MergeWithSibling(const NodePtr& node, size_t index, size_t sibling_index) {
+bool Forest::MergeWithSibling(TreeRoot& tree, const NodePtr& node, size_t index,
+                              size_t sibling_index) {
   NodePtr child = MustLoad(node->children[index]);
   Result<NodePtr> loaded = nodes_.Load(node->children[sibling_index]);
   if (!loaded) return false;  // merging is a nicety
@@ -230,6 +258,7 @@ bool Forest::MergeWithSibling(const NodePtr& node, size_t index, size_t sibling_
     if (!child->is_leaf()) child->keys[joint] = node->keys[sibling_index];
     node->EraseAt(sibling_index);
   }
+  tree.usage.node_bytes -= kNodeHeaderBytes + kInnerItemBytes;
   DropDuplicate(sibling);
   return true;
 }

@@ -13,10 +13,21 @@
 #include <vector>
 
 #include "cow/key.h"
+#include "cow/quota.h"
 #include "fs/base/error.h"
 #include "fs/base/function_ref.h"
 
 namespace prism::cow {
+
+struct VolumeUsage {
+  uint64_t inodes = 0;
+  uint64_t bytes = 0;
+  // What counts against quota.bytes. The bodies of files and the tree around them; if exclusive,
+  // what is stored in chunks from `charged_from` on, and what the tree has grown since.
+  uint64_t charged_bytes = 0;
+  ChunkId charged_from = 0;  // 0: all chunks count
+  Quota quota;
+};
 
 // A consistent view of one volume's items. The volume cannot change while it lives: keep it short,
 // and never hold one across a wait for the journal or another view of the same volume.
@@ -29,6 +40,8 @@ class ReadView {
   // during the visit. The visitor may call Get on the same view.
   virtual Status Scan(Key first, Key last,
                       FunctionRef<bool(Key, std::string_view)> visitor) const = 0;
+  // Of the volume, without what a transaction has not committed yet.
+  virtual VolumeUsage Usage() const = 0;
 };
 
 // A transaction: the only writer of the volume while it lives. Reads see its own changes. Nothing
@@ -48,11 +61,6 @@ class WriteTransaction : public ReadView {
   // record is durable when WaitDurable(lsn) has returned. On error nothing has changed.
   // REQUIRES: called at most once, last. Returns 0 when there was nothing to do.
   virtual Result<Lsn> Commit() = 0;
-};
-
-struct VolumeUsage {
-  uint64_t inodes = 0;
-  uint64_t bytes = 0;
 };
 
 class VolumeMap {
@@ -81,22 +89,28 @@ class ChunkPin {
     virtual void Unpin(ChunkId id) = 0;
   };
   ChunkPin() = default;
-  ChunkPin(Owner* owner, ChunkId id) : owner_(owner), id_(id) {}
+  ChunkPin(Owner* owner, ChunkId id, uint8_t stored_kib)
+      : owner_(owner), id_(id), stored_kib_(stored_kib) {}
   ChunkPin(ChunkPin&& other) noexcept
-      : owner_(std::exchange(other.owner_, nullptr)), id_(other.id_) {}
+      : owner_(std::exchange(other.owner_, nullptr)),
+        id_(other.id_),
+        stored_kib_(other.stored_kib_) {}
   ChunkPin& operator=(ChunkPin&& other) noexcept {
     std::swap(owner_, other.owner_);
     std::swap(id_, other.id_);
+    std::swap(stored_kib_, other.stored_kib_);
     return *this;
   }
   ~ChunkPin() {
     if (owner_ != nullptr) owner_->Unpin(id_);
   }
   ChunkId id() const { return id_; }
+  uint8_t stored_kib() const { return stored_kib_; }  // see Piece
 
  private:
   Owner* owner_ = nullptr;
   ChunkId id_ = 0;
+  uint8_t stored_kib_ = 0;
 };
 
 // Bytes wanted of one chunk, from `offset` on; those beyond its end read as zeros.

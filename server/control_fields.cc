@@ -85,6 +85,9 @@ json Describe(const fs::VolumeInfo& volume) {
           {"holds", volume.holds},
           {"inodes", volume.inodes},
           {"logical_bytes", volume.logical_bytes},
+          {"quota_bytes", volume.quota.bytes},
+          {"quota_inodes", volume.quota.inodes},
+          {"quota_exclusive", volume.quota.exclusive},
           {"attached", volume.attached}};
 }
 

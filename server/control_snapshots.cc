@@ -1,6 +1,8 @@
 #include "server/control_snapshots.h"
 
 #include "server/control_diff.h"
+#include "server/control_fsck.h"
+#include "server/control_quota.h"
 #include "server/control_verbs.h"
 
 namespace prism::server {
@@ -11,7 +13,7 @@ using nlohmann::json;
 Outcome<json> Clone(ControlContext& context, const json& request) {
   PRISM_ASSIGN(std::vector<fs::VolumeInfo> clones,
                context.host.Clone(Text(request, "source"), Texts(request, "targets"),
-                                  Text(request, "request_key")));
+                                  Text(request, "request_key"), QuotaIn(request, "quota_")));
   return Describe(clones);
 }
 
@@ -69,8 +71,11 @@ Outcome<json> Du(ControlContext& context, const json& request) {
     if (!usage && all && usage.error().code == Err::kNoEntry) continue;
     if (!usage) return tl::unexpected(usage.error());
     result.push_back({{"name", volume.name},
-                      {"inodes", volume.inodes},
-                      {"logical_bytes", volume.logical_bytes},
+                      {"inodes", usage->all_inodes},
+                      {"exclusive_inodes", usage->inodes},
+                      {"logical_bytes", usage->logical_bytes},
+                      {"referenced_bytes", usage->referenced_bytes},
+                      {"shared_bytes", usage->referenced_bytes - usage->bytes},
                       {"exclusive_bytes", usage->bytes},
                       {"exclusive_metadata_bytes", usage->metadata_bytes}});
   }
@@ -83,7 +88,22 @@ std::span<const ContextVerb> SnapshotVerbs() {
   using enum FieldType;
   static constexpr Field kKey{"request_key", kText, false};
   static constexpr std::array kVerbs = {
-      ContextVerb{"clone", {{{"source"}, {"targets", kTexts}, kKey}}, Clone},
+      ContextVerb{"clone",
+                  {{{"source"},
+                    {"targets", kTexts},
+                    {"quota_bytes", kNumber, false},
+                    {"quota_inodes", kNumber, false},
+                    {"quota_exclusive", kFlag, false},
+                    kKey}},
+                  Clone},
+      ContextVerb{"fsck", {{{"data", kFlag, false}}}, Fsck},
+      ContextVerb{"quota",
+                  {{{"name"},
+                    {"bytes", kNumber, false},
+                    {"inodes", kNumber, false},
+                    {"exclusive", kFlag, false},
+                    kKey}},
+                  Quota},
       ContextVerb{"snapshot", {{{"names", kTexts}, {"ttl_sec", kNumber, false}, kKey}}, Snapshot},
       ContextVerb{"rollback", {{{"name"}, kKey}}, Rollback},
       ContextVerb{"hold", {{{"name"}, {"tag"}}}, Hold},

@@ -168,7 +168,7 @@ enum class SeekWhence : uint8_t { kData = 0, kHole = 1 };
 enum class XattrMode : uint8_t { kSet = 0, kCreate = 1, kReplace = 2 };
 
 struct StatfsResult {
-  uint64_t total_bytes = 0;  // used by this volume + free in the store
+  uint64_t total_bytes = 0;  // what counts against the quota + what it and the store leave
   uint64_t free_bytes = 0;
   uint64_t used_bytes = 0;  // logical bytes of this volume
   uint64_t files = 0;       // inodes in use

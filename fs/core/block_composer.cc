@@ -93,7 +93,7 @@ class Image {
   ComposedBlock Take(std::span<cow::ChunkPin> pins) {
     ComposedBlock made;
     for (size_t i = 0; i < runs_.size(); ++i) {
-      AddPieces(runs_[i], pins[i].id(), made.pieces);
+      AddPieces(runs_[i], pins[i], made.pieces);
       made.pins.push_back(std::move(pins[i]));
     }
     made.pieces = MergePieces(SelectUnits(input_.old, changed_, false), made.pieces);
@@ -114,15 +114,15 @@ class Image {
     contents.push_back(Bytes(std::countr_zero(used), std::bit_width(used)));
   }
 
-  static void AddPieces(uint32_t used, ChunkId chunk, std::vector<Piece>& pieces) {
+  static void AddPieces(uint32_t used, const cow::ChunkPin& pin, std::vector<Piece>& pieces) {
     const uint32_t first = std::countr_zero(used);
     for (uint32_t unit = first; unit < static_cast<uint32_t>(std::bit_width(used)); ++unit) {
       if ((used & (1u << unit)) == 0) continue;
       if (unit > first && (used & (1u << (unit - 1))) != 0) {
         ++pieces.back().units;
       } else {
-        pieces.push_back(
-            Piece{static_cast<uint8_t>(unit), 1, static_cast<uint8_t>(unit - first), chunk});
+        pieces.push_back(Piece{static_cast<uint8_t>(unit), 1, static_cast<uint8_t>(unit - first),
+                               pin.id(), pin.stored_kib()});
       }
     }
   }
@@ -224,7 +224,8 @@ std::vector<cow::Piece> SelectUnits(std::span<const cow::Piece> pieces, uint32_t
         ++selected.back().units;
       } else if (wanted) {
         selected.push_back(Piece{static_cast<uint8_t>(piece.unit + i), 1,
-                                 static_cast<uint8_t>(piece.chunk_unit + i), piece.chunk});
+                                 static_cast<uint8_t>(piece.chunk_unit + i), piece.chunk,
+                                 piece.stored_kib});
       }
       open = wanted;
     }

@@ -101,6 +101,11 @@ class FileData {
     barrier_.Resume();
   }
   LazyTimes& lazy_times() { return lazy_times_; }
+  // Whether the volume's quota leaves room for so much more beside what waits here. kQuota: it does
+  // not. Asked where something grows, never where something goes.
+  Status RequireRoom(const cow::ReadView& view, uint64_t inodes, uint64_t bytes) const;
+  // What waits here, as it counts against the quota.
+  uint64_t reserved() const { return files_.reserved(); }
   // What the files' used_bytes show beyond what is stored.
   uint64_t expected_used() const { return files_.expected_used(); }
   uint64_t dirty_bytes() const { return files_.bytes(); }
@@ -126,6 +131,15 @@ class FileData {
   void DropActive(FileState& state);
   void FlushEarly(const StatePtr& state, bool wait);
   Result<Change> NoteWritten(FileState& state, uint64_t end, uint64_t added);
+
+  Result<WriteResult> TryWrite(InodeId ino, uint64_t offset, Append append,
+                               std::span<const std::byte> data, Check check);
+
+  // file_data_quota.cc. REQUIRES of all: data_lock, exclusively.
+  Status Reserve(FileState& state, uint64_t offset, size_t length);
+  Result<uint64_t> NewUnits(const cow::ReadView& view, const FileState& state, uint64_t block,
+                            uint32_t units, bool over_unsaved) const;
+  void FreeReserved(FileState& state);
 
   // file_data_flush.cc. REQUIRES of all: the state's flush_lock.
   Status FlushLocked(FileState& state);

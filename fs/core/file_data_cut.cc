@@ -267,6 +267,7 @@ Result<Change> FileData::ShrinkLocked(FileState& state, const InodeRecord& old, 
   PRISM_TRY(CommitShrink(state, *transaction, record));
   state.Overlay(record);
   files_.ExpectUsed(state, record.attr.used_bytes - record.stored_used);
+  FreeReserved(state);
   change.after = record.attr;
   return change;
 }

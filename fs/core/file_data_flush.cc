@@ -258,8 +258,14 @@ Status FileData::CommitBatch(FileState& state, Batch& batch) {
   record.stored_used += static_cast<uint64_t>(used);
   StoreInode(*transaction, record);
   transaction->AddUsage(0, used);
-  PRISM_TRY(transaction->Commit());
-  return {};
+  // Charged and reserved at once, it would count twice for who looks in between.
+  const uint64_t reserved = state.reserved;
+  files_.KeepReserved(
+      state, reserved - std::min(reserved, static_cast<uint64_t>(std::max<int64_t>(used, 0))));
+  const auto committed = transaction->Commit();
+  if (committed) return {};
+  (void)files_.Reserve(state, reserved - state.reserved, UINT64_MAX);
+  return Fail(committed.error());
 }
 
 void FileData::FinishBatch(FileState& state, bool saved) {
@@ -270,6 +276,7 @@ void FileData::FinishBatch(FileState& state, bool saved) {
   if (saved) {
     const uint64_t bytes = ValidBytes(state.flushing);
     state.flushing.clear();
+    FreeReserved(state);
     if (state.active.empty()) files_.ExpectUsed(state, 0);
     std::lock_guard attr_lock(state.attr_lock);
     state.unsaved_bytes -= std::min(state.unsaved_bytes, bytes);

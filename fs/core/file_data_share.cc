@@ -182,6 +182,7 @@ Result<uint64_t> FileData::ShareLocked(FileState& target, const ShareRange& rang
   }
   auto transaction = map_.Write();
   PRISM_ASSIGN(InodeRecord record, Load(*transaction, range.to));
+  if (used > 0) PRISM_TRY(RequireRoom(*transaction, 0, static_cast<uint64_t>(used)));
   for (const Entry& entry : entries) {
     const cow::Key key = MakeKey(ItemType::kExtent, range.to, entry.block);
     if (entry.pieces.empty()) {

@@ -70,6 +70,17 @@ Result<Change> FileData::NoteWritten(FileState& state, uint64_t end, uint64_t ad
 
 Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, Append append,
                                     std::span<const std::byte> data, Check check) {
+  auto written = TryWrite(ino, offset, append, data, check);
+  // What is unsaved has been counted as if nothing of it could be compressed or shared.
+  if (!written && written.error() == Err::kQuota && files_.reserved() > 0) {
+    PRISM_TRY(FlushAll(std::chrono::steady_clock::time_point::max()));
+    written = TryWrite(ino, offset, append, data, check);
+  }
+  return written;
+}
+
+Result<WriteResult> FileData::TryWrite(InodeId ino, uint64_t offset, Append append,
+                                       std::span<const std::byte> data, Check check) {
   if (budget_.Exceeded()) {
     PRISM_TRY(Flush(ino));
     if (budget_.Exceeded()) PRISM_TRY(FlushAll(std::chrono::steady_clock::time_point::max()));
@@ -82,11 +93,13 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, Append append,
   {
     DataBarrier::Pass pass(barrier_);
     InodeRecord record;
+    bool has_quota = false;
     {
       auto view = map_.Read();
       PRISM_ASSIGN(record, Load(*view, ino));
       PRISM_TRY(check(*view, record));
       result.change = Change{record.attr, record.attr};
+      has_quota = view->Usage().quota.bytes != 0;
     }
     result.offset = append == Append::kNo ? offset : record.attr.size;
     if (append == Append::kAt && result.offset != offset) return Fail(Err::kAgain);
@@ -107,6 +120,7 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, Append append,
     }
     result.offset = offset;
     if (!FitsInFile(offset, data.size())) return Fail(Err::kTooLarge);
+    if (has_quota) PRISM_TRY(Reserve(*state, offset, data.size()));
     if (state->active.empty()) state->dirty_since = std::chrono::steady_clock::now();
     CopyIn(*state, offset, data, ragged);
     auto change = NoteWritten(*state, offset + data.size(), data.size());

@@ -63,6 +63,7 @@ void FileTable::Remove(FileState& state) {
   state.dead = true;
   Charge(state, -static_cast<int64_t>(state.charged));
   ExpectUsed(state, 0);
+  KeepReserved(state, 0);
   Shard& shard = shards_[state.ino % kShards];
   std::lock_guard lock(shard.mutex);
   PRISM_CHECK(shard.states.erase(state.ino) == 1);
@@ -89,6 +90,23 @@ void FileTable::ExpectUsed(FileState& state, uint64_t bytes) {
   std::lock_guard lock(state.attr_lock);
   expected_used_.fetch_add(bytes - state.expected_used, std::memory_order_relaxed);
   state.expected_used = bytes;
+}
+
+bool FileTable::Reserve(FileState& state, uint64_t bytes, uint64_t room) {
+  uint64_t before = reserved_.load(std::memory_order_relaxed);
+  do {
+    if (bytes > room || before > room - bytes) return false;
+  } while (!reserved_.compare_exchange_weak(before, before + bytes, std::memory_order_relaxed));
+  std::lock_guard lock(state.attr_lock);
+  state.reserved += bytes;
+  return true;
+}
+
+void FileTable::KeepReserved(FileState& state, uint64_t bytes) {
+  std::lock_guard lock(state.attr_lock);
+  if (bytes >= state.reserved) return;
+  reserved_.fetch_sub(state.reserved - bytes, std::memory_order_relaxed);
+  state.reserved = bytes;
 }
 
 void FileTable::Charge(FileState& state, int64_t change) {

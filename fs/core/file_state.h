@@ -53,6 +53,8 @@ struct FileState {
   Timespec ctime;
   uint64_t unsaved_bytes = 0;  // in active and flushing, for used_bytes
   uint64_t expected_used = 0;  // what used_bytes shows beyond what is stored
+  // Of the volume's quota, for what is unsaved; 0 without a quota. Changed under attr_lock.
+  std::atomic<uint64_t> reserved{0};
 
   // Lays the waiting attributes over a stored record.
   void Overlay(InodeRecord& record) const;
@@ -81,6 +83,12 @@ class FileTable {
   // For the volume's totals. REQUIRES: not state.attr_lock.
   void ExpectUsed(FileState& state, uint64_t bytes);
   uint64_t expected_used() const { return expected_used_.load(std::memory_order_relaxed); }
+  // Takes `bytes` more of what a quota leaves, unless all reservations would then exceed `room`.
+  // Several writers may ask at once. REQUIRES: not state.attr_lock.
+  bool Reserve(FileState& state, uint64_t bytes, uint64_t room);
+  // What `state` needs now: not more than it has.
+  void KeepReserved(FileState& state, uint64_t bytes);
+  uint64_t reserved() const { return reserved_.load(std::memory_order_relaxed); }
   uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
@@ -95,6 +103,7 @@ class FileTable {
   std::atomic<size_t> count_{0};
   std::atomic<uint64_t> bytes_{0};
   std::atomic<uint64_t> expected_used_{0};
+  std::atomic<uint64_t> reserved_{0};
 };
 
 }  // namespace prism::fs

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "cow/check_report.h"
+#include "cow/quota.h"
 #include "fs/base/failure.h"
 #include "fs/contract/file_system.h"
 #include "fs/core/diff.h"
@@ -41,13 +43,22 @@ struct VolumeInfo {
   std::vector<std::string> holds;
   uint64_t inodes = 0;
   uint64_t logical_bytes = 0;
-  uint32_t attached = 0;  // FileSystem objects alive
+  // Stored bytes of all that it refers to: its tree, and chunks, each once in each block of a file.
+  uint64_t referenced_bytes = 0;
+  cow::Quota quota;
+  uint64_t charged_bytes = 0;  // what counts against quota.bytes
+  uint32_t attached = 0;       // FileSystem objects alive
 };
 
 struct ExclusiveUsage {
   uint64_t bytes = 0;           // stored bytes that would come back if these volumes went
   uint64_t metadata_bytes = 0;  // of them, tree nodes
+  uint64_t inodes = 0;          // whose records are in such nodes
   uint64_t volumes = 1;         // how many these are
+  // Of all of them, at the same instant: see VolumeInfo.
+  uint64_t all_inodes = 0;
+  uint64_t logical_bytes = 0;
+  uint64_t referenced_bytes = 0;
 };
 
 struct StoreStats {
@@ -86,7 +97,14 @@ class Host {
   // One atomic cut for all targets: everything that returned before is in each, nothing later.
   virtual Outcome<std::vector<VolumeInfo>> Clone(std::string_view source,
                                                  const std::vector<std::string>& targets,
-                                                 std::string_view request_key = {}) = 0;
+                                                 std::string_view request_key = {},
+                                                 const cow::QuotaChange& quota = {}) = 0;
+  // What a volume may grow to, from now on, whatever it holds already. Growth beyond is kQuota,
+  // over every front end; what has been acknowledged before is never refused later. Clones inherit
+  // it, unless Clone is told otherwise; a rollback does not change it. Not of a snapshot
+  // (kInvalid).
+  virtual Outcome<VolumeInfo> SetQuota(std::string_view name, const cow::QuotaChange& change,
+                                       std::string_view request_key = {}) = 0;
   // `names` are NAME@LABEL, of one or several volumes; one cut for all, as Clone. ttl_sec: how long
   // they live, 0 for as long as they are not destroyed.
   virtual Outcome<std::vector<VolumeInfo>> Snapshot(const std::vector<std::string>& names,
@@ -119,6 +137,9 @@ class Host {
   virtual Outcome<DiffResult> Diff(std::string_view a, std::string_view b,
                                    const DiffOptions& options) = 0;
   virtual StoreStats Stats() = 0;
+  // Recounts the store as it is at one instant, while it goes on: fs/core/store_check.h. `data`:
+  // also reads and verifies what all chunks hold.
+  virtual Outcome<cow::CheckReport> Check(bool data) = 0;
 
   // A FileSystem for one client; see HOLDS in the contract. importing: the one that fills an
   // import.

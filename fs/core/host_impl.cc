@@ -106,6 +106,9 @@ VolumeInfo HostImpl::InfoOf(const clone::CatalogEntry& entry) {
   info.holds = entry.row.holds;
   info.inodes = entry.row.inodes;
   info.logical_bytes = entry.row.bytes;
+  info.referenced_bytes = ReferencedBytes(entry.row);
+  info.quota = entry.row.quota;
+  info.charged_bytes = entry.row.Usage().charged_bytes;
   if (std::shared_ptr<VolumeCore> core = OpenCoreOf(entry.row.id)) info.attached = core->attached();
   return info;
 }
@@ -139,15 +142,18 @@ Outcome<void> HostImpl::Publish(std::string_view name) {
 
 Outcome<std::vector<VolumeInfo>> HostImpl::Clone(std::string_view source,
                                                  const std::vector<std::string>& targets,
-                                                 std::string_view request_key) {
+                                                 std::string_view request_key,
+                                                 const cow::QuotaChange& quota) {
   std::vector<std::string> arguments = targets;
   arguments.emplace_back(source);
+  arguments.emplace_back(TextOf(quota));
   PRISM_ASSIGN(const clone::Request request, clone::NameRequest(request_key, "clone", arguments));
   PRISM_ASSIGN(const auto done, catalog_->FindDone(request));
   if (done) return InfosOf(*done);
   PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(source));
   PRISM_ASSIGN(const DataGate gate, GateOf(entry.row.id));
-  PRISM_ASSIGN(std::vector<clone::CatalogEntry> entries, catalog_->Clone(source, targets, request));
+  PRISM_ASSIGN(std::vector<clone::CatalogEntry> entries,
+               catalog_->Clone(source, targets, request, quota));
   return InfosOf(entries);
 }
 

@@ -20,6 +20,13 @@ inline tl::unexpected<Failure> Failed(Err err, std::string_view what) {
   return Explain(err, "{} failed ({}): see the server's log", what, NameOf(err));
 }
 
+inline uint64_t ReferencedBytes(const clone::VolumeRow& row) {
+  return row.usage.chunk_bytes + row.usage.node_bytes;
+}
+
+// Of the names of requests.
+std::string TextOf(const cow::QuotaChange& change);
+
 class HostImpl : public Host {
  public:
   HostImpl(const HostOptions& options, std::unique_ptr<clone::Catalog> catalog);
@@ -30,7 +37,10 @@ class HostImpl : public Host {
   Outcome<void> Publish(std::string_view name) override;
   Outcome<std::vector<VolumeInfo>> Clone(std::string_view source,
                                          const std::vector<std::string>& targets,
-                                         std::string_view request_key = {}) override;
+                                         std::string_view request_key = {},
+                                         const cow::QuotaChange& quota = {}) override;
+  Outcome<VolumeInfo> SetQuota(std::string_view name, const cow::QuotaChange& change,
+                               std::string_view request_key = {}) override;
   Outcome<std::vector<VolumeInfo>> Snapshot(const std::vector<std::string>& names, int64_t ttl_sec,
                                             std::string_view request_key = {}) override;
   Outcome<VolumeInfo> Rollback(std::string_view snapshot,
@@ -48,6 +58,7 @@ class HostImpl : public Host {
   Outcome<DiffResult> Diff(std::string_view a, std::string_view b,
                            const DiffOptions& options) override;
   StoreStats Stats() override;
+  Outcome<cow::CheckReport> Check(bool data) override;
   Outcome<std::shared_ptr<FileSystem>> Attach(std::string_view name, bool importing) override;
   Outcome<std::shared_ptr<FileSystem>> Attach(VolumeId id) override;
   Outcome<std::shared_ptr<FileSystem>> Resume(VolumeId id) override;
@@ -71,7 +82,7 @@ class HostImpl : public Host {
   std::vector<std::pair<VolumeId, std::shared_ptr<VolumeCore>>> Cores();
   VolumeInfo InfoOf(const clone::CatalogEntry& entry);
   std::vector<VolumeInfo> InfosOf(const std::vector<clone::CatalogEntry>& entries);
-  Outcome<ExclusiveUsage> CountExclusive(const std::vector<clone::CatalogEntry>& entries);
+  Outcome<ExclusiveUsage> CountExclusive(std::vector<clone::CatalogEntry> entries);
   void DropCores(const std::vector<VolumeId>& ids);
   // Stops the data of a volume, for a cut.
   Outcome<DataGate> GateOf(VolumeId id);

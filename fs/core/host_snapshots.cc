@@ -74,12 +74,22 @@ Outcome<VolumeInfo> HostImpl::Release(std::string_view name, std::string_view ta
   return InfoOf(entry);
 }
 
-Outcome<ExclusiveUsage> HostImpl::CountExclusive(const std::vector<clone::CatalogEntry>& entries) {
+Outcome<ExclusiveUsage> HostImpl::CountExclusive(std::vector<clone::CatalogEntry> entries) {
   cow::Engine& engine = catalog_->engine();
   Result<ExclusiveUsage> usage = engine.WithoutCheckpoint([&]() -> Result<ExclusiveUsage> {
     PRISM_ASSIGN(cow::Forest::Exclusive exclusive, catalog_->CountExclusive(entries));
     PRISM_ASSIGN(uint64_t chunk_bytes, engine.chunks().ExclusiveBytes(exclusive.chunks));
-    return ExclusiveUsage{chunk_bytes + exclusive.node_bytes, exclusive.node_bytes, entries.size()};
+    ExclusiveUsage usage;
+    usage.bytes = chunk_bytes + exclusive.node_bytes;
+    usage.metadata_bytes = exclusive.node_bytes;
+    usage.inodes = exclusive.inodes;
+    usage.volumes = entries.size();
+    for (const clone::CatalogEntry& entry : entries) {
+      usage.all_inodes += entry.row.inodes;
+      usage.logical_bytes += entry.row.bytes;
+      usage.referenced_bytes += ReferencedBytes(entry.row);
+    }
+    return usage;
   });
   if (!usage) return Failed(usage.error(), "counting");
   return *usage;

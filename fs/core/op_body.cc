@@ -75,8 +75,11 @@ Result<Change> VolumeFs::Fallocate(const Caller& caller, InodeId ino, FallocateM
   // Nothing is reserved: copy-on-write and sharing make any promise a guess. But what could not
   // be kept even now is refused.
   if (!zero && impl_.store.FreeBytes() < length) return Fail(Err::kNoSpace);
-  auto check = [&](const cow::ReadView& view, const InodeRecord& record) {
-    return RequireBody(view, caller, record, kMayWrite);
+  auto check = [&](const cow::ReadView& view, const InodeRecord& record) -> Status {
+    PRISM_TRY(RequireBody(view, caller, record, kMayWrite));
+    if (zero) return {};
+    const uint64_t used = record.attr.used_bytes;
+    return impl_.data.RequireRoom(view, 0, std::min(length, end - std::min(end, used)));
   };
   auto edit = [&](cow::WriteTransaction& transaction, InodeRecord& record) -> Status {
     if (Kills(caller, false)) PRISM_TRY(KillPrivileges(transaction, impl_.key, record));

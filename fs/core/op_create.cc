@@ -12,6 +12,7 @@ constexpr uint32_t kPermissionBits = 0777;
 constexpr uint32_t kModeBits = 07777;
 constexpr uint32_t kSetGid = 02000;
 constexpr uint32_t kGroupExecute = 00010;
+constexpr uint64_t kNewInodeBytes = 384;  // record, entry, parent, and the keys of them
 
 Status CheckArgs(const CreateArgs& args) {
   PRISM_TRY(CheckName(args.name));
@@ -34,6 +35,13 @@ Status CheckArgs(const CreateArgs& args) {
   PRISM_TRY(CheckTimes(args.initial));
   for (const Xattr& xattr : args.xattrs) PRISM_TRY(CheckXattr(args.type, xattr.name, xattr.value));
   return {};
+}
+
+// What a new file takes of a quota beside its body: its items in the tree.
+uint64_t ItemBytes(const CreateArgs& args) {
+  uint64_t bytes = kNewInodeBytes + args.name.size() + args.symlink_target.size();
+  for (const Xattr& xattr : args.xattrs) bytes += xattr.name.size() + xattr.value.size();
+  return bytes;
 }
 
 }  // namespace
@@ -165,6 +173,8 @@ Result<EntryResult> VolumeFs::Create(const Caller& caller, const CreateArgs& arg
   if (device && !IsRoot(caller)) return Fail(Err::kPerm);
   if (directory && dir.attr.nlink >= kLinkMax) return Fail(Err::kTooManyLinks);
   if (probe.free_cookie == 0) return Fail(Err::kNoSpace);
+  const uint64_t body = block.pieces.empty() ? args.data.size() : UsedBytes(block.pieces);
+  PRISM_TRY(impl_.data.RequireRoom(*transaction, 1, ItemBytes(args) + body));
 
   NewInode made;
   made.now = Now();

@@ -3,6 +3,11 @@
 #include "fs/core/volume_fs.h"
 
 namespace prism::fs {
+namespace {
+
+constexpr uint64_t kLinkBytes = 128;  // entry and parent, with their keys
+
+}  // namespace
 
 Result<EntryResult> VolumeFs::Link(const Caller& caller, InodeId ino, InodeId dir,
                                    std::string_view name) {
@@ -20,6 +25,7 @@ Result<EntryResult> VolumeFs::Link(const Caller& caller, InodeId ino, InodeId di
   if (record.attr.nlink == 0) return Fail(Err::kNoEntry);
   if (record.attr.nlink >= kLinkMax) return Fail(Err::kTooManyLinks);
   if (probe.free_cookie == 0) return Fail(Err::kNoSpace);
+  PRISM_TRY(impl_.data.RequireRoom(*transaction, 0, kLinkBytes + name.size()));
 
   EntryResult result;
   result.created = true;

@@ -113,6 +113,7 @@ Status VolumeFs::Setxattr(const Caller& caller, InodeId ino, std::string_view na
     if (mode == XattrMode::kCreate && old) return Fail(Err::kExists);
     if (mode == XattrMode::kReplace && !old) return Fail(Err::kNoAttribute);
   }
+  PRISM_TRY(impl_.data.RequireRoom(*transaction, 0, name.size() + value.size()));
   PRISM_TRY(StoreXattr(*transaction, record, name, value));
   if (IsAcl(name) && !IsRoot(caller) && !IsMember(caller, record.attr.gid))
     record.attr.mode &= ~kSetGid;

@@ -1,5 +1,7 @@
 #include "fs/core/volume_fs.h"
 
+#include <algorithm>
+
 #include "fs/core/permission.h"
 
 namespace prism::fs {
@@ -83,6 +85,15 @@ Result<StatfsResult> VolumeFs::Statfs(const Caller&) {
   result.files = usage.inodes;
   // Inodes have no table of their own: what a small one needs is taken from the free space.
   result.free_files = result.free_bytes / 512;
+  const cow::Quota& quota = usage.quota;
+  if (quota.bytes != 0) {
+    const uint64_t taken = usage.charged_bytes + impl_.data.reserved();
+    result.free_bytes = std::min(result.free_bytes, quota.bytes - std::min(quota.bytes, taken));
+    result.total_bytes = taken + result.free_bytes;  // the quota, while the store has that much
+  }
+  if (quota.inodes != 0)
+    result.free_files =
+        std::min(result.free_files, quota.inodes - std::min(quota.inodes, usage.inodes));
   return result;
 }
 

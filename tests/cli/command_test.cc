@@ -109,7 +109,9 @@ TEST_F(CommandTest, DuCountsWhatIsHeldAlone) {
   ASSERT_EQ(server.Prism("clone a b").exit_code, kExitDone);
   EXPECT_EQ(server.Json("du a")["result"][0]["exclusive_bytes"], 0);
   EXPECT_EQ(server.Json("du --if-destroyed a b")["result"]["bytes"], alone);
-  EXPECT_TRUE(Has(server.Prism("du --csv").output, "a,2,1003520,0,0\nb,2,1003520,0,0\n"))
+  EXPECT_EQ(server.Json("du b")["result"][0]["shared_bytes"], alone);
+  EXPECT_TRUE(Has(server.Prism("du --csv").output,
+                  fmt::format("a,2,0,1003520,{0},{0},0,0\nb,2,0,1003520,{0},{0},0,0\n", alone)))
       << server.Prism("du --csv").output;
   EXPECT_EQ(server.Prism("du none").exit_code, kExitNotFound);
 }

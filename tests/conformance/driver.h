@@ -37,6 +37,7 @@ enum class Feature {
   kLongTargets,       // symlink targets of kSymlinkMax bytes
   kManyGroups,        // callers in more than 16 groups
   kOrphans,           // unlinked files live on
+  kQuota,             // Host::SetQuota
   kRangeOps,          // Fallocate, Seek, CopyRange
   kRenameFlags,       // kRenameNoReplace, kRenameExchange
   kSymlinkMode,       // Setattr of it

@@ -9,6 +9,7 @@ namespace {
 class ModelDriver : public Driver {
  public:
   ModelDriver() { test::Must(host_.Create(kVolume, false)); }
+  bool Can(Feature feature) const override { return feature != Feature::kQuota; }
   fs::Host& host() override { return host_; }
   std::shared_ptr<fs::FileSystem> Attach(std::string_view volume) override {
     return test::Must(host_.Attach(volume, false));

@@ -28,7 +28,7 @@ class MountDriver : public Driver {
     return {client, &client->file_system()};
   }
   bool Can(Feature feature) const override {
-    return feature == Feature::kHost || CanThroughMount(feature);
+    return feature == Feature::kHost || feature == Feature::kQuota || CanThroughMount(feature);
   }
 
  private:

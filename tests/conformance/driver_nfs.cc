@@ -51,6 +51,7 @@ bool NfsDriver::Can(Feature feature) const {
     case Feature::kDataWithoutOpen:
     case Feature::kGuardedSetattr:
     case Feature::kHost:
+    case Feature::kQuota:
     case Feature::kSymlinkMode:
     case Feature::kUncached:
     case Feature::kUncheckedErrors:

@@ -150,6 +150,10 @@ int Dump(const Arguments& arguments) {
       if (!problems.empty()) errors += fmt::format("volume {}: {}", name, problems);
     }
   }
+  if (auto report = host->Check(true); !report)
+    errors += report.error().message + "\n";
+  else
+    for (const std::string& damage : report->damages) errors += damage + "\n";
   std::ofstream(arguments.folder + "/errors") << errors;
   std::ofstream(arguments.folder + "/dump", std::ios::binary) << EncodeStore(store);
   return 0;

@@ -27,7 +27,7 @@ Result<cow::ChunkPin> FakeStore::PutOne(std::span<const std::byte> data) {
   auto [found, inserted] = ids_.try_emplace(bytes, next_);
   if (inserted) chunks_[next_++].bytes = std::move(bytes);
   ++chunks_[found->second].pins;
-  return cow::ChunkPin(this, found->second);
+  return cow::ChunkPin(this, found->second, static_cast<uint8_t>((data.size() + 1023) / 1024));
 }
 
 Status FakeStore::ReadAll(std::span<const cow::ChunkRead> reads) {
@@ -111,6 +111,7 @@ class FakeView : public cow::ReadView {
       if (!visitor(at->first, at->second)) break;
     return {};
   }
+  cow::VolumeUsage Usage() const override { return volume_.UsageLocked(); }
 
  private:
   FakeVolume& volume_;
@@ -162,6 +163,7 @@ class FakeTransaction : public cow::WriteTransaction {
          at != volume_.items_.end() && at->first < last; ++at)
       changes_[at->first] = std::nullopt;
   }
+  cow::VolumeUsage Usage() const override { return volume_.UsageLocked(); }
   InodeId AllocateInode() override { return volume_.next_inode_++; }
   void AddUsage(int64_t inodes, int64_t bytes) override {
     inodes_ += inodes;
@@ -226,9 +228,17 @@ Status FakeVolume::WaitDurable(Lsn lsn) {
   return {};
 }
 
+cow::VolumeUsage FakeVolume::UsageLocked() const {
+  cow::VolumeUsage usage;
+  usage.inodes = static_cast<uint64_t>(inodes_);
+  usage.bytes = usage.charged_bytes = static_cast<uint64_t>(bytes_);
+  usage.quota = quota;
+  return usage;
+}
+
 cow::VolumeUsage FakeVolume::Usage() {
   std::shared_lock lock(mutex_);
-  return {static_cast<uint64_t>(inodes_), static_cast<uint64_t>(bytes_)};
+  return UsageLocked();
 }
 
 std::unique_ptr<FakeVolume> FakeVolume::Clone() {
@@ -237,6 +247,7 @@ std::unique_ptr<FakeVolume> FakeVolume::Clone() {
   clone->items_ = items_;
   clone->inodes_ = inodes_;
   clone->bytes_ = bytes_;
+  clone->quota = quota;
   clone->next_inode_ = next_inode_;
   clone->hash_key_value = hash_key_value;
   for (const auto& [key, value] : items_)

@@ -78,12 +78,15 @@ class FakeVolume : public cow::VolumeMap {
   std::atomic<int> fail_commits{0};  // that many of the next fail
   std::atomic<int> commits{0};
   std::pair<uint64_t, uint64_t> hash_key_value{0x0706050403020100, 0x0f0e0d0c0b0a0908};
+  cow::Quota quota;  // bodies of files alone count
   // Called under the volume's lock after each commit: what a crash right then would leave.
   std::function<void(const FakeVolume&)> after_commit;
 
  private:
   friend class FakeView;
   friend class FakeTransaction;
+
+  cow::VolumeUsage UsageLocked() const;
 
   FakeStore& store_;
   mutable std::shared_mutex mutex_;

@@ -76,7 +76,8 @@ Outcome<void> ModelHost::Publish(std::string_view name) {
 
 Outcome<std::vector<fs::VolumeInfo>> ModelHost::Clone(std::string_view source,
                                                       const std::vector<std::string>& targets,
-                                                      std::string_view request_key) {
+                                                      std::string_view request_key,
+                                                      const cow::QuotaChange&) {
   std::lock_guard lock(world_->mutex);
   if (auto done = world_->answers.find(request_key); done != world_->answers.end())
     return done->second;

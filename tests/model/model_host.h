@@ -20,7 +20,15 @@ class ModelHost : public fs::Host {
   Outcome<void> Publish(std::string_view name) override;
   Outcome<std::vector<fs::VolumeInfo>> Clone(std::string_view source,
                                              const std::vector<std::string>& targets,
-                                             std::string_view request_key = {}) override;
+                                             std::string_view request_key = {},
+                                             const cow::QuotaChange& quota = {}) override;
+  Outcome<cow::CheckReport> Check(bool) override {
+    return Explain(Err::kNotSupported, "the model has no store");
+  }
+  Outcome<fs::VolumeInfo> SetQuota(std::string_view, const cow::QuotaChange&,
+                                   std::string_view = {}) override {
+    return Explain(Err::kNotSupported, "the model keeps no quotas");
+  }
   Outcome<std::vector<fs::VolumeInfo>> Snapshot(const std::vector<std::string>& names,
                                                 int64_t ttl_sec,
                                                 std::string_view request_key = {}) override;

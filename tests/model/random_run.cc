@@ -226,6 +226,7 @@ class Runner {
     real_.reset();
     real_ = open_();
     if (real_ == nullptr) return "the store did not open again";
+    if (std::string damage = Recount(); !damage.empty()) return damage;
     for (Pair& pair : pairs_) {
       std::string difference = AttachPair(pair);
       if (!difference.empty()) return difference;
@@ -252,6 +253,13 @@ class Runner {
     return {};
   }
 
+  std::string Recount() {
+    Note("Check");
+    auto report = real_->Check(true);
+    if (!report) return report.error().message;
+    return fmt::format("{}", fmt::join(report->damages, "\n"));
+  }
+
   // What is said to come back comes back, to the byte.
   std::string DestroySome() {
     Note("Destroy some");
@@ -276,7 +284,9 @@ class Runner {
       (void)model_.Release(pair.name(), "tag");
       (void)real_->Release(pair.name(), "tag");
     }
+    if (std::string damage = Recount(); !damage.empty()) return damage;
     if (std::string wrong = DestroySome(); !wrong.empty()) return wrong;
+    if (std::string damage = Recount(); !damage.empty()) return damage;
     for (const fs::VolumeInfo& left : model_.List()) names.push_back(left.name);
     Note("Destroy all");
     std::string difference = Agree(model_.Destroy(names), real_->Destroy(names));

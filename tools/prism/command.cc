@@ -37,7 +37,7 @@ int Report(const Outcome<CommandResult>& outcome, bool as_json) {
     fmt::print("{}\n", Dump(outcome->json));
   else
     fmt::print("{}", outcome->text);
-  return outcome->warnings ? kExitWarnings : kExitDone;
+  return outcome->warnings ? kExitWarnings : outcome->exit_code;
 }
 
 }  // namespace
@@ -75,6 +75,8 @@ int RunCommandLine(int argc, const char* const* argv) {
   AddCloneVerbs(app, common, command);
   AddDiffVerb(app, common, command);
   AddDuVerb(app, common, command);
+  AddFsckVerb(app, common, command);
+  AddQuotaVerb(app, common, command);
   AddTransferVerbs(app, common, command);
   AddVmVerbs(app, common, command);
   AddMountVerbs(app, common, command);

@@ -41,6 +41,7 @@ struct CommandResult {
   nlohmann::json json;  // for --json
   std::string text;     // for people; ends with a newline, or is empty
   bool warnings = false;
+  int exit_code = kExitDone;  // of a verb that has its own
 };
 
 // The verb that was named, to be run once the whole command line has been read.
@@ -51,6 +52,8 @@ void AddCloneVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddDiffVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddDuVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
+void AddFsckVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
+void AddQuotaVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddTransferVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddVmVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddMountVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);

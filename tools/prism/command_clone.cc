@@ -6,6 +6,7 @@
 #include "tools/prism/ask.h"
 #include "tools/prism/format.h"
 #include "tools/prism/name_range.h"
+#include "tools/prism/size.h"
 
 namespace prism::tool {
 namespace {
@@ -13,7 +14,8 @@ namespace {
 using nlohmann::json;
 
 struct CloneOptions {
-  std::string name, tag, ttl, request_key;
+  std::string name, tag, ttl, request_key, quota_bytes, quota_inodes;
+  std::optional<bool> quota_exclusive;
   std::vector<std::string> names;
   bool recursive = false;
   bool dry_run = false;
@@ -32,8 +34,15 @@ Outcome<Reply> AskNamed(const CommonOptions& common, const CloneOptions& options
 
 Outcome<CommandResult> Clone(const CommonOptions& common, const CloneOptions& options) {
   PRISM_ASSIGN(const std::vector<std::string> targets, ExpandNames(options.names));
-  PRISM_ASSIGN(Reply reply, AskNamed(common, options, "clone",
-                                     {{"source", options.name}, {"targets", targets}}));
+  json request = {{"source", options.name}, {"targets", targets}};
+  if (!options.quota_bytes.empty()) {
+    PRISM_ASSIGN(request["quota_bytes"], ParseBound(options.quota_bytes));
+  }
+  if (!options.quota_inodes.empty()) {
+    PRISM_ASSIGN(request["quota_inodes"], ParseBound(options.quota_inodes));
+  }
+  if (options.quota_exclusive) request["quota_exclusive"] = *options.quota_exclusive;
+  PRISM_ASSIGN(Reply reply, AskNamed(common, options, "clone", std::move(request)));
   return ResultOf(reply, fmt::format("cloned {} to {} {}\n", options.name,
                                      Listed(targets, "volumes"), Took(reply)));
 }
@@ -96,6 +105,11 @@ void AddCloneVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) 
       ->required();
   clone->add_option("TARGET", options->names, fmt::format("all are made, or none; {}", kRanges))
       ->required();
+  clone->add_option("--quota-bytes", options->quota_bytes,
+                    "what each may grow to: 20G, or none; else as the source");
+  clone->add_option("--quota-inodes", options->quota_inodes, "1M, or none; else as the source");
+  clone->add_flag("--quota-exclusive,!--quota-whole", options->quota_exclusive,
+                  "the bytes are of what comes from now on, or of all; else as the source");
 
   CLI::App* snapshot =
       add("snapshot", "keep volumes as they are at this instant, read-only", Snapshot);

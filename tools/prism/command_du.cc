@@ -19,20 +19,31 @@ struct DuOptions {
 };
 
 std::string CsvOf(const json& volumes) {
-  std::string text = "name,inodes,logical_bytes,exclusive_bytes,exclusive_metadata_bytes\n";
-  for (const json& volume : volumes)
-    text += fmt::format("{},{},{},{},{}\n", Printable(TextIn(volume, "name")),
-                        NumberIn(volume, "inodes"), NumberIn(volume, "logical_bytes"),
-                        NumberIn(volume, "exclusive_bytes"),
-                        NumberIn(volume, "exclusive_metadata_bytes"));
+  constexpr const char* kNumbers[] = {
+      "inodes",       "exclusive_inodes", "logical_bytes",           "referenced_bytes",
+      "shared_bytes", "exclusive_bytes",  "exclusive_metadata_bytes"};
+  std::string text = fmt::format("name,{}\n", fmt::join(kNumbers, ","));
+  for (const json& volume : volumes) {
+    text += Printable(TextIn(volume, "name"));
+    for (const char* number : kNumbers) text += fmt::format(",{}", NumberIn(volume, number));
+    text += "\n";
+  }
   return text;
 }
 
 std::string TableOf(const json& volumes) {
-  Table table({{"NAME"}, {"FILES", true}, {"LOGICAL", true}, {"ALONE", true}, {"METADATA", true}});
+  Table table({{"NAME"},
+               {"FILES", true},
+               {"LOGICAL", true},
+               {"REFERENCED", true},
+               {"SHARED", true},
+               {"ALONE", true},
+               {"METADATA", true}});
   for (const json& volume : volumes)
     table.Add({Printable(TextIn(volume, "name")), Count(NumberIn(volume, "inodes")),
-               Bytes(NumberIn(volume, "logical_bytes")), Bytes(NumberIn(volume, "exclusive_bytes")),
+               Bytes(NumberIn(volume, "logical_bytes")),
+               Bytes(NumberIn(volume, "referenced_bytes")), Bytes(NumberIn(volume, "shared_bytes")),
+               Bytes(NumberIn(volume, "exclusive_bytes")),
                Bytes(NumberIn(volume, "exclusive_metadata_bytes"))});
   return table.empty() ? "no volumes\n" : table.Format();
 }
