@@ -7,8 +7,8 @@ namespace {
 
 using cow::RecordType;
 
-// Version 1 ended with the hash key.
-constexpr uint8_t kRowVersion = 2;
+// Version 1 ended with the hash key, version 2 with the holds.
+constexpr uint8_t kRowVersion = 3;
 
 // A count in a record is believed only as far as the bytes that follow could hold that many.
 bool Plausible(const ByteReader& reader, uint32_t count, size_t bytes_each) {
@@ -55,6 +55,8 @@ void PutRow(ByteWriter& writer, const VolumeRow& row) {
   writer.Put(row.snapshot_of);
   writer.Put(row.expires_sec);
   PutTexts(writer, row.holds);
+  writer.Put(static_cast<uint8_t>(row.sealed));
+  writer.Put(static_cast<uint8_t>(row.flushed));
 }
 
 bool GetRow(ByteReader& reader, VolumeRow& row) {
@@ -74,6 +76,10 @@ bool GetRow(ByteReader& reader, VolumeRow& row) {
     row.snapshot_of = reader.Get<VolumeId>();
     row.expires_sec = reader.Get<int64_t>();
     row.holds = GetTexts(reader);
+  }
+  if (version >= 3) {
+    row.sealed = reader.Get<uint8_t>() != 0;
+    row.flushed = reader.Get<uint8_t>() != 0;
   }
   return version >= 1 && version <= kRowVersion && reader.Finished() && !row.name.empty();
 }
@@ -168,6 +174,7 @@ std::string CloneRecord::Encode() const {
     writer.Put(id);
     writer.PutString(name);
   }
+  writer.Put(static_cast<uint8_t>(flushed));
   return out;
 }
 
@@ -182,6 +189,45 @@ Result<CloneRecord> CloneRecord::Decode(std::string_view payload) {
     VolumeId id = reader.Get<VolumeId>();
     record.targets.emplace_back(id, reader.GetString());
   }
+  record.flushed = reader.Get<uint8_t>() != 0;
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string RevealRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kReveal);
+  for (const auto& [id, name] : volumes) {
+    writer.Put(id);
+    writer.PutString(name);
+  }
+  return out;
+}
+
+Result<RevealRecord> RevealRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  RevealRecord record;
+  while (reader.remaining() > 0 && !reader.failed()) {
+    const VolumeId id = reader.Get<VolumeId>();
+    record.volumes.emplace_back(id, reader.GetString());
+  }
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string SealRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kSeal);
+  writer.Put(volume);
+  return out;
+}
+
+Result<SealRecord> SealRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  SealRecord record;
+  record.volume = reader.Get<VolumeId>();
   if (!reader.Finished()) return Fail(Err::kCorrupt);
   return record;
 }

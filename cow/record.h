@@ -17,6 +17,8 @@ enum class RecordType : uint8_t {
   kRollback = 23,
   kKeep = 24,
   kRequest = 25,
+  kReveal = 30,
+  kSeal = 31,
 };
 
 }  // namespace prism::cow

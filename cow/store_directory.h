@@ -13,7 +13,7 @@
 
 namespace prism::cow {
 
-inline constexpr uint32_t kStoreFormat = 2;
+inline constexpr uint32_t kStoreFormat = 3;
 
 // Creates the directory if absent, and takes its lock. Returns the descriptor that holds the lock.
 // kInvalid: not empty and no store. kNotSupported: another format. kBusy: another server has it.

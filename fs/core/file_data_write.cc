@@ -81,6 +81,7 @@ Result<WriteResult> FileData::Write(InodeId ino, uint64_t offset, Append append,
   StatePtr state;
   {
     DataBarrier::Pass pass(barrier_);
+    if (map_.read_only()) return Fail(Err::kReadOnly);  // sealed while this waited
     InodeRecord record;
     {
       auto view = map_.Read();

@@ -37,6 +37,7 @@ int Report(const Outcome<CommandResult>& outcome, bool as_json) {
     fmt::print("{}\n", Dump(outcome->json));
   else
     fmt::print("{}", outcome->text);
+  if (outcome->refused) return kExitFailed;
   return outcome->warnings ? kExitWarnings : kExitDone;
 }
 
@@ -73,6 +74,7 @@ int RunCommandLine(int argc, const char* const* argv) {
   Command command;
   AddVolumeVerbs(app, common, command);
   AddCloneVerbs(app, common, command);
+  AddSealVerbs(app, common, command);
   AddDiffVerb(app, common, command);
   AddDuVerb(app, common, command);
   AddTransferVerbs(app, common, command);

@@ -41,6 +41,7 @@ struct CommandResult {
   nlohmann::json json;  // for --json
   std::string text;     // for people; ends with a newline, or is empty
   bool warnings = false;
+  bool refused = false;  // exit code 1, with all that the result says
 };
 
 // The verb that was named, to be run once the whole command line has been read.
@@ -50,6 +51,7 @@ using Command = std::function<Outcome<CommandResult>()>;
 void AddCloneVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddDiffVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddDuVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
+void AddSealVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddTransferVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddVmVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
