@@ -1,20 +1,13 @@
 #include "cow/journal_tail.h"
 
-#include <fcntl.h>
-#include <spdlog/spdlog.h>
-#include <sys/mman.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cerrno>
 #include <cstring>
-#include <fstream>
 
-#include "cow/file.h"
 #include "fs/base/bytes.h"
-#include "fs/base/check.h"
 
 namespace prism::cow {
 namespace {
@@ -40,18 +33,6 @@ struct JournalTail::Area {
   uint32_t zero;
 };
 
-// Zeros: unknown, and nothing can be believed.
-JournalTail::BootId JournalTail::ThisBoot() {
-  BootId id{};
-  std::ifstream file("/proc/sys/kernel/random/boot_id");
-  if (!file.read(id.data(), id.size())) id.fill('\0');
-  return id;
-}
-
-JournalTail::~JournalTail() {
-  if (base_ != nullptr) ::munmap(base_, kAreas * kAreaBytes);
-}
-
 JournalTail::Area* JournalTail::area(size_t index) const {
   static_assert(sizeof(Area) == 64);
   return reinterpret_cast<Area*>(base_ + index * kAreaBytes);
@@ -59,25 +40,8 @@ JournalTail::Area* JournalTail::area(size_t index) const {
 
 void JournalTail::Open(const std::string& path) {
   boot_ = ThisBoot();
-  if (boot_[0] == '\0') return;
-  Result<File> file = File::Open(path, O_RDWR | O_CREAT);
-  if (!file) return;
-  Result<uint64_t> size = file->Size();
-  if (!size) return;
-  // Written, not only reserved: a page that is touched then never needs a block, which a full disk
-  // could not give.
-  const std::string zeros(1 << 20, '\0');
-  for (uint64_t at = *size / zeros.size() * zeros.size(); at < kAreas * kAreaBytes;
-       at += zeros.size())
-    if (!file->WriteAt(at, zeros)) return;
-  void* base = ::mmap(nullptr, kAreas * kAreaBytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                      file->descriptor(), 0);
-  if (base == MAP_FAILED) {
-    spdlog::warn("{}: {}; what is not durable will not survive the end of this process", path,
-                 std::strerror(errno));
-    return;
-  }
-  base_ = static_cast<std::byte*>(base);
+  base_ = memory_.Open(path, kAreas * kAreaBytes);
+  if (base_ == nullptr) return;
   for (size_t i = 0; i < kAreas; ++i)
     if (area(i)->magic == kMagic) seed_ = std::max(seed_, area(i)->seed);
 }

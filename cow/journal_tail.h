@@ -11,12 +11,12 @@
 // to a journal file. cow/FORMAT.md has the bytes.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
+#include "cow/boot_memory.h"
 #include "fs/base/failure.h"
 #include "fs/base/function_ref.h"
 #include "fs/base/types.h"
@@ -29,11 +29,6 @@ class JournalTail {
   // What one area holds. A record that finds no room, and all that follow it until the next Switch,
   // are then as safe as the buffer alone makes them.
   static constexpr size_t kAreaBytes = size_t{16} << 20;
-
-  JournalTail() = default;
-  JournalTail(const JournalTail&) = delete;
-  JournalTail& operator=(const JournalTail&) = delete;
-  ~JournalTail();
 
   // Maps the file, making it if it is not there. A tail that cannot be had is logged and does
   // nothing: the store is then as it would be without.
@@ -53,10 +48,9 @@ class JournalTail {
 
  private:
   struct Area;
-  using BootId = std::array<char, 36>;
-  static BootId ThisBoot();
   Area* area(size_t index) const;
 
+  BootMemory memory_;
   std::byte* base_ = nullptr;
   BootId boot_{};
   size_t current_ = 0;

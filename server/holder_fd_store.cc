@@ -12,6 +12,7 @@
 #include "server/fd_store.h"
 #include "server/holder.h"
 #include "server/plain_name.h"
+#include "server/unix_listener.h"
 
 extern char** environ;
 
@@ -55,11 +56,15 @@ Outcome<UniqueFd> HolderFdStore::Connect() const {
   const timeval timeout{kAnswerTimeoutSec, 0};
   ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
   ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
-    return fd;
-  if (errno == ENOENT || errno == ECONNREFUSED)
-    return Explain(Err::kDisconnected, "no holder is there");
-  return ExplainErrno(errno, "cannot connect to " + socket_path_);
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    if (errno == ENOENT || errno == ECONNREFUSED)
+      return Explain(Err::kDisconnected, "no holder is there");
+    return ExplainErrno(errno, "cannot connect to " + socket_path_);
+  }
+  // It is given the memory of machines, and what it gives is taken for theirs.
+  if (!PeerIsAllowed(fd.get()))
+    return Explain(Err::kPerm, "another user listens at {}", socket_path_);
+  return fd;
 }
 
 Outcome<void> HolderFdStore::StartHolder() const {
@@ -131,7 +136,11 @@ void HolderFdStore::Remove(const std::string& name) {
 std::vector<FdStore::Entry> HolderFdStore::TakeAll() {
   std::vector<Entry> entries;
   Outcome<UniqueFd> connection = Connect();
-  if (!connection) return entries;
+  if (!connection) {
+    if (connection.error().code != Err::kDisconnected)
+      spdlog::warn("lanes that are held cannot go on: {}", connection.error().message);
+    return entries;
+  }
   std::vector<std::string> bad;
   for (std::string name;;) {
     Outcome<FdMessage> next = Ask(connection->get(), kHolderNext, name);

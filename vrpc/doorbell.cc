@@ -32,7 +32,7 @@ void Ring(int fd) {
 
 bool IsRung(int fd) {
   pollfd poll_fd{.fd = fd, .events = POLLIN, .revents = 0};
-  return ::poll(&poll_fd, 1, 0) != 0;
+  return ::poll(&poll_fd, 1, 0) > 0;
 }
 
 void RingUnlessRung(int fd) {

@@ -35,6 +35,13 @@ void HeldLocks::Put(const fs::LockArgs& args) {
 
 void HeldLocks::Granted(const fs::LockArgs& args) {
   std::lock_guard lock(mutex_);
+  if (args.wait) waiting_.erase(args.cookie);
+  Put(args);
+}
+
+void HeldLocks::NotHeld(fs::LockArgs args) {
+  args.type = fs::LockType::kUnlock;
+  std::lock_guard lock(mutex_);
   Put(args);
 }
 
@@ -85,40 +92,43 @@ void HeldLocks::Drop(InodeId ino, std::string_view owner_prefix) {
   });
 }
 
+// Without the mutex while the server is asked: its events take it, and with the thread that waits
+// there nobody would notice that this server goes too.
 Status HeldLocks::Replay(fs::FileSystem& file_system, FunctionRef<void(const fs::Event&)> granted) {
-  std::vector<fs::Event> events;
-  {
-    std::lock_guard lock(mutex_);
-    for (auto at = held_.begin(); at != held_.end();) {
-      const auto& [ino, kind, owner] = at->first;
-      bool lost = false;
-      for (const Range& range : at->second) {
-        fs::LockArgs args{.ino = ino, .kind = kind, .type = range.type, .owner = owner};
-        args.pid = range.pid;
-        if (kind != fs::LockKind::kFlock) {
-          args.start = range.start;
-          args.length = range.end == fs::kLockOffsetMax ? 0 : range.end - range.start + 1;
-        }
-        Status locked = file_system.Lock(fs::Caller{}, args);
-        if (!locked && locked.error() == Err::kDisconnected) return locked;
-        if (locked) continue;
-        lost = true;
-        spdlog::error("inode {}: a lock was lost with the server: {}", ino, NameOf(locked.error()));
+  std::unique_lock lock(mutex_);
+  const auto held = held_;
+  const auto all_waiting = waiting_;
+  lock.unlock();
+  size_t left = 0;
+  for (const auto& [whose, ranges] : held) left += ranges.size();
+  for (const auto& [whose, ranges] : held) {
+    const auto& [ino, kind, owner] = whose;
+    for (const Range& range : ranges) {
+      fs::LockArgs args{.ino = ino, .kind = kind, .type = range.type, .owner = owner};
+      args.pid = range.pid;
+      args.reclaim = --left > 0 ? fs::Reclaim::kYes : fs::Reclaim::kLast;
+      if (kind != fs::LockKind::kFlock) {
+        args.start = range.start;
+        args.length = range.end == fs::kLockOffsetMax ? 0 : range.end - range.start + 1;
       }
-      at = lost ? held_.erase(at) : std::next(at);
-    }
-    for (auto at = waiting_.begin(); at != waiting_.end();) {
-      const auto& [cookie, waiting] = *at;
-      fs::LockArgs args = waiting.args;
-      args.owner = waiting.owner;
       Status locked = file_system.Lock(fs::Caller{}, args);
-      if (!locked && locked.error() == Err::kDisconnected) return locked;
-      if (locked) events.push_back({fs::Event::Kind::kLockGranted, args.ino, {}, cookie});
-      const bool over = !locked && locked.error() != Err::kAgain;
-      at = over ? waiting_.erase(at) : std::next(at);
+      if (locked) continue;
+      if (locked.error() == Err::kDisconnected) return locked;
+      spdlog::error("inode {}: a lock was lost with the server: {}", ino, NameOf(locked.error()));
+      NotHeld(args);
     }
   }
-  for (const fs::Event& event : events) granted(event);
+  for (const auto& [cookie, waiting] : all_waiting) {
+    fs::LockArgs args = waiting.args;
+    args.owner = waiting.owner;
+    Status locked = file_system.Lock(fs::Caller{}, args);
+    if (locked)
+      granted({fs::Event::Kind::kLockGranted, args.ino, {}, cookie});
+    else if (locked.error() == Err::kDisconnected)
+      return locked;
+    else if (locked.error() != Err::kAgain)
+      WaitEnded(cookie);
+  }
   return {};
 }
 

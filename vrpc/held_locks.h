@@ -18,8 +18,10 @@ namespace prism::vrpc {
 // THREADS: any.
 class HeldLocks {
  public:
-  // The server has done this, an unlocking too.
+  // The server has done this, an unlocking too; it does not wait any more.
   void Granted(const fs::LockArgs& args);
+  // Of its range nothing is held.
+  void NotHeld(fs::LockArgs args);
   // Before the server is asked, because the event may come before its answer.
   void Waits(const fs::LockArgs& args);
   // It has not granted this now: flock(2) has given up what the owner held, unless the event came.

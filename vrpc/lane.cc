@@ -1,6 +1,6 @@
 #include "vrpc/lane.h"
 
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cstring>
@@ -21,7 +21,7 @@ bool ParseHeader(std::string_view message, RequestHeader& header, Workspace& wor
   std::memcpy(&header, message.data(), sizeof header);
   message.remove_prefix(sizeof header);
   if (header.groups > fs::kGroupsMax || header.check_permission > 1 || header.reserved[0] != 0 ||
-      header.reserved[1] != 0 || header.reserved2 != 0)
+      header.reserved[1] != 0 || header.reserved[2] != 0 || header.reserved2 != 0)
     return false;
   size_t groups_bytes = header.groups * sizeof(uint32_t);
   if (message.size() < groups_bytes) return false;
@@ -84,9 +84,7 @@ void Lane::Describe(LaneInfo& info) const {
 }
 
 void Lane::Fail(const std::string& reason) {
-  if (!Close()) return;
-  spdlog::warn("{} (volume '{}') is dropped: {}", origin_.who, origin_.volume, reason);
-  notices_.failed(reason);
+  if (Close()) notices_.failed(reason);
 }
 
 bool Lane::CheckEntry(const SubmissionEntry& entry) {

@@ -219,7 +219,8 @@ struct LockRequest {  // Lock, TestLock
 };
 inline auto FieldsOf(LockRequest& v) {
   fs::LockArgs& a = v.args;
-  return std::tie(a.ino, a.kind, a.type, a.start, a.length, a.owner, a.pid, a.wait, a.cookie);
+  return std::tie(a.ino, a.kind, a.type, a.start, a.length, a.owner, a.pid, a.wait, a.cookie,
+                  a.reclaim);
 }
 
 struct TestLockReply {

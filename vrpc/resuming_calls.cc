@@ -192,7 +192,7 @@ Result<fs::WriteResult> ResumingClient::Remember(const fs::WriteArgs& args, fs::
     }));
   }
   const size_t unsynced = unsynced_.bytes();
-  if (unsynced > kUnsyncedMax) PRISM_TRY(Sync(fs::Caller{}));
+  if (unsynced > kUnsyncedMax) PRISM_TRY(SyncAll(fs::Caller{}));
   if (unsynced > kSyncSoon) changed_.notify_all();  // the keeper need not wait for its second
   return result;
 }
@@ -264,10 +264,16 @@ Status ResumingClient::Fsync(const fs::Caller& caller, InodeId ino, bool data_on
   return unsynced_.TakeFailure(ino) ? Status(Fail(Err::kIo)) : Status();
 }
 
-Status ResumingClient::Sync(const fs::Caller& caller) {
+// What was lost before is no failure of this.
+Status ResumingClient::SyncAll(const fs::Caller& caller) {
   const uint64_t mark = unsynced_.Mark();
   PRISM_TRY(Do([&](Client& c) { return c.Sync(caller); }));
   unsynced_.Forget(0, mark);
+  return {};
+}
+
+Status ResumingClient::Sync(const fs::Caller& caller) {
+  PRISM_TRY(SyncAll(caller));
   return unsynced_.TakeFailure(0) ? Status(Fail(Err::kIo)) : Status();
 }
 
@@ -339,22 +345,34 @@ Status ResumingClient::Release(const fs::Caller& caller, InodeId ino) {
   return {};
 }
 
-Status ResumingClient::Lock(const fs::Caller& caller, const fs::LockArgs& args) {
-  if (args.wait) locks_.Waits(args);
-  bool repeated = false;
-  const Status locked = Do([&](Client& c) -> Status {
-    // A new session has asked for all that waits.
-    if (std::exchange(repeated, true) && args.wait && locks_.IsWaiting(args.cookie))
-      return Fail(Err::kAgain);
-    return c.Lock(caller, args);
-  });
-  if (!locked && locked.error() == Err::kAgain) {
-    locks_.Refused(args);
-    return locked;
+Status ResumingClient::Lock(const fs::Caller& caller, const fs::LockArgs& wanted) {
+  fs::LockArgs args = wanted;
+  for (;;) {
+    if (args.wait) locks_.Waits(args);
+    uint64_t generation = 0;
+    bool repeated = false;
+    const Status locked = Do([&](Client& c) -> Status {
+      generation = generation_.load(std::memory_order_acquire);
+      // A new session has asked for all that waits.
+      if (std::exchange(repeated, true) && args.wait && locks_.IsWaiting(args.cookie))
+        return Fail(Err::kAgain);
+      return c.Lock(caller, args);
+    });
+    if (!locked && locked.error() == Err::kAgain) {
+      locks_.Refused(args);
+      return locked;
+    }
+    if (locked)
+      locks_.Granted(args);
+    else if (args.wait)
+      locks_.WaitEnded(args.cookie);
+    if (!locked || generation_.load(std::memory_order_acquire) == generation) return locked;
+    // The session was lost between the reply and this: the next one may have been asked for what
+    // there was before.
+    args.reclaim = fs::Reclaim::kYes;
+    locks_.NotHeld(args);
+    if (args.wait) (void)CancelLock(caller, args.cookie);
   }
-  if (args.wait) locks_.WaitEnded(args.cookie);
-  if (locked) locks_.Granted(args);
-  return locked;
 }
 
 Result<std::optional<fs::LockHolder>> ResumingClient::TestLock(const fs::Caller& caller,
@@ -370,9 +388,8 @@ Status ResumingClient::CancelLock(const fs::Caller& caller, uint64_t cookie) {
 
 Status ResumingClient::DropLocks(const fs::Caller& caller, InodeId ino,
                                  std::string_view owner_prefix) {
-  PRISM_TRY(Do([&](Client& c) { return c.DropLocks(caller, ino, owner_prefix); }));
-  locks_.Drop(ino, owner_prefix);
-  return {};
+  locks_.Drop(ino, owner_prefix);  // first: a session that comes in between need not have them
+  return Do([&](Client& c) { return c.DropLocks(caller, ino, owner_prefix); });
 }
 
 }  // namespace prism::vrpc

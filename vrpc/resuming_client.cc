@@ -118,7 +118,7 @@ void ResumingClient::Lost(const std::shared_ptr<Client>& client) {
 void ResumingClient::Keep() {
   std::unique_lock lock(mutex_);
   while (!ended_) {
-    changed_.wait_for(lock, kSyncInterval);
+    if (client_ != nullptr && client_->connected()) changed_.wait_for(lock, kSyncInterval);
     if (ended_) break;
     std::shared_ptr<Client> client = client_;
     const bool lost = client == nullptr || !client->connected();

@@ -143,6 +143,7 @@ class ResumingClient final : public fs::FileSystem {
   Result<fs::WriteResult> Remember(const fs::WriteArgs& args, fs::WriteResult result,
                                    uint64_t generation);
   Status Settle(InodeId ino);
+  Status SyncAll(const fs::Caller& caller);
 
   const EndpointFactory endpoints_;
   const ConnectOptions options_;  // with the client's id

@@ -2,6 +2,8 @@
 // their ends; the worker pool serves. All state here is the keeper's own, except where noted.
 #pragma once
 
+#include <spdlog/spdlog.h>
+
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -12,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "fs/base/log_limit.h"
 #include "vrpc/channel.h"
 #include "vrpc/endpoint.h"
 #include "vrpc/inbox.h"
@@ -46,6 +49,7 @@ class Server::Impl {
     UniqueFd listener;
     int64_t next_client_id = 1;
     RateLimit accepts;  // of a `single` port
+    LogLimit log;       // of a `single` port
   };
   // A lane's handshake, and the session that it has.
   struct Slot {
@@ -92,6 +96,8 @@ class Server::Impl {
   void Unwatch(int fd) const;
 
   // server_ports.cc: ports and connections.
+  // A line that whoever is at the port can cause: a machine's come at a bounded rate.
+  static void Log(Port& port, spdlog::level::level_enum level, std::string line);
   Outcome<void> OpenPort(PortOptions options);
   void ClosePort(uint64_t id, bool handover);
   void Accept(Port& port);
@@ -116,7 +122,8 @@ class Server::Impl {
   void TryHandshake(Connection& connection, uint32_t lane);
   Outcome<Answer> OpenSession(Connection& connection, uint32_t lane, const Hello& hello);
   Lane::Notices NoticesFor(const Connection& connection, uint32_t lane, uint64_t session);
-  void EndSession(Connection& connection, uint32_t lane);
+  // dropped_for: why the server ends it; empty: it has been asked to.
+  void EndSession(Connection& connection, uint32_t lane, const std::string& dropped_for = {});
   void DropSession(Connection& connection, uint32_t lane, const std::string& reason);
   void NewEpoch(Connection& connection, uint32_t lane);
   void OnSessionGone(uint64_t connection_id, uint32_t lane, uint64_t session);

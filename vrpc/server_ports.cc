@@ -26,6 +26,15 @@ bool HasEnded(int socket_fd) {
 
 }  // namespace
 
+void Server::Impl::Log(Port& port, spdlog::level::level_enum level, std::string line) {
+  if (port.options.single) {
+    std::optional<uint64_t> left_out = port.log.Allow(NowNs());
+    if (!left_out) return;
+    if (*left_out > 0) line += fmt::format(" (and {} lines before)", *left_out);
+  }
+  spdlog::log(level, line);
+}
+
 Outcome<void> Server::Impl::OpenPort(PortOptions options) {
   if (!options.geometry.Valid())
     return Explain(Err::kInvalid, "port '{}' cannot have {} lanes of {} queues", options.name,
@@ -103,8 +112,9 @@ void Server::Impl::Admit(const std::shared_ptr<Port>& port, UniqueFd socket) {
                   channel.error().message);
     refusal = Err::kAgain;
   }
-  spdlog::warn("port '{}' refuses pid {} of uid {}: {}", port->options.name, peer->pid, peer->uid,
-               NameOf(refusal));
+  Log(*port, spdlog::level::warn,
+      fmt::format("port '{}' refuses pid {} of uid {}: {}", port->options.name, peer->pid,
+                  peer->uid, NameOf(refusal)));
   SendMessage(socket.get(), RefusalFor(refusal), -1);
 }
 

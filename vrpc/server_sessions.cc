@@ -50,8 +50,9 @@ void Server::Impl::TryHandshake(Connection& connection, uint32_t lane) {
   }
   Outcome<Answer> answer = OpenSession(connection, lane, hello);
   if (!answer) {
-    spdlog::info("port '{}' refuses a session to pid {}: {}", connection.port->options.name,
-                 connection.peer.pid, answer.error().message);
+    Log(*connection.port, spdlog::level::info,
+        fmt::format("port '{}' refuses a session to pid {}: {}", connection.port->options.name,
+                    connection.peer.pid, answer.error().message));
     answer = Refusal(answer.error());
   }
   PutAnswer(memory, seq, *answer);
@@ -87,7 +88,8 @@ Outcome<Answer> Server::Impl::OpenSession(Connection& connection, uint32_t lane,
   answer.session = origin.session;
   answer.queues = memory.geometry().queues;
   if (hello.queues != 0) answer.queues = std::min(answer.queues, hello.queues);
-  spdlog::info("{}: volume '{}'", origin.who, origin.volume);
+  Log(*connection.port, spdlog::level::info,
+      fmt::format("{}: volume '{}'", origin.who, origin.volume));
   ResetRings(memory);
   slot.session = origin.session;
   slot.ending = false;
@@ -125,20 +127,27 @@ Lane::Notices Server::Impl::NoticesFor(const Connection& connection, uint32_t la
 
 // Nothing more is served. A worker that is inside finishes its request, and the session is gone
 // when nobody is.
-void Server::Impl::EndSession(Connection& connection, uint32_t lane) {
+void Server::Impl::EndSession(Connection& connection, uint32_t lane,
+                              const std::string& dropped_for) {
   Slot& slot = connection.slots[lane];
   slot.ending = true;
   std::shared_ptr<Lane> ended = pool_->Remove(slot.session);
   if (ended == nullptr) return;
   ended->Close();
-  spdlog::info("{} ends: volume '{}'", ended->origin().who, ended->origin().volume);
+  const Lane::Origin& origin = ended->origin();
+  if (dropped_for.empty())
+    Log(*connection.port, spdlog::level::info,
+        fmt::format("{} ends: volume '{}'", origin.who, origin.volume));
+  else
+    Log(*connection.port, spdlog::level::warn,
+        fmt::format("{} (volume '{}') is dropped: {}", origin.who, origin.volume, dropped_for));
   std::lock_guard lock(table_mutex_);
   slot.lane.reset();
   ended->Describe(slot.info);
 }
 
 void Server::Impl::DropSession(Connection& connection, uint32_t lane, const std::string& reason) {
-  EndSession(connection, lane);
+  EndSession(connection, lane, reason);
   NewEpoch(connection, lane);
   std::lock_guard lock(table_mutex_);
   LaneInfo& info = connection.slots[lane].info;

@@ -74,7 +74,7 @@ Session::Session(std::unique_ptr<Endpoint> endpoint, const Grant& grant, UniqueF
 }
 
 int Session::TryBorrow() {
-  uint64_t free = free_queues_.load(std::memory_order_relaxed);
+  uint64_t free = free_queues_.load(std::memory_order_seq_cst);  // after waiters_: see GiveBack
   while (free != 0) {
     int lowest = std::countr_zero(free);
     if (free_queues_.compare_exchange_weak(free, free & ~(uint64_t{1} << lowest),

@@ -67,16 +67,14 @@ Status UnsyncedWrites::Replay(fs::FileSystem& file_system) {
         "inode {}: {} bytes at {} were lost with the server and cannot be written again: {}",
         write.ino, write.data.size(), write.offset, NameOf(written.error()));
     failed_.insert(write.ino);
+    any_failed_ = true;
   }
   return {};
 }
 
 bool UnsyncedWrites::TakeFailure(InodeId ino) {
   std::lock_guard lock(mutex_);
-  if (ino != 0) return failed_.erase(ino) > 0;
-  const bool any = !failed_.empty();
-  failed_.clear();
-  return any;
+  return ino != 0 ? failed_.erase(ino) > 0 : std::exchange(any_failed_, false);
 }
 
 }  // namespace prism::vrpc

@@ -33,7 +33,8 @@ class UnsyncedWrites {
   // Writes all of it again, in order. Files that are gone are passed over; what cannot be written
   // makes TakeFailure true for its file. kDisconnected: it has to be done once more.
   Status Replay(fs::FileSystem& file_system);
-  // Whether writes of this inode (or of any, for 0) could not be replayed; once.
+  // Whether writes of this inode could not be replayed; once. For 0, of any; once, and whoever
+  // asks for an inode is told all the same.
   bool TakeFailure(InodeId ino);
 
  private:
@@ -47,6 +48,7 @@ class UnsyncedWrites {
   mutable std::mutex mutex_;
   std::deque<Write> writes_;
   std::set<InodeId> failed_;
+  bool any_failed_ = false;
   uint64_t next_ = 1;
   size_t bytes_ = 0;
 };

@@ -84,6 +84,10 @@ struct EnumRange<fs::LockKind> {
   static constexpr auto kFirst = fs::LockKind::kPosix, kLast = fs::LockKind::kNetwork;
 };
 template <>
+struct EnumRange<fs::Reclaim> {
+  static constexpr auto kFirst = fs::Reclaim::kNo, kLast = fs::Reclaim::kLast;
+};
+template <>
 struct EnumRange<fs::LockType> {
   static constexpr auto kFirst = fs::LockType::kUnlock, kLast = fs::LockType::kExclusive;
 };

@@ -80,13 +80,6 @@ std::shared_ptr<Lane> WorkerPool::Find(uint64_t session) const {
   return found == lanes_.end() ? nullptr : found->second;
 }
 
-std::vector<std::shared_ptr<Lane>> WorkerPool::All() const {
-  std::lock_guard lock(mutex_);
-  std::vector<std::shared_ptr<Lane>> lanes;
-  for (const auto& [id, lane] : lanes_) lanes.push_back(lane);
-  return lanes;
-}
-
 void WorkerPool::Work() {
   Workspace workspace;
   epoll_event event{};

@@ -35,7 +35,6 @@ class WorkerPool {
   // destroys the lane. nullptr: no such session.
   std::shared_ptr<Lane> Remove(uint64_t session);
   std::shared_ptr<Lane> Find(uint64_t session) const;
-  std::vector<std::shared_ptr<Lane>> All() const;
 
   // Workers finish the requests they are at; then they are gone. Idempotent.
   void Stop();

@@ -7,6 +7,9 @@
 // OWNERS: locks of one owner never conflict with each other; a new one replaces what the same owner
 // holds of its range (it is split, merged, raised or lowered as asked). An owner is the client (the
 // FileSystem object), the kind, and bytes that the client chooses.
+// RECLAIMING: a client that resumes with a new server (Host::Resume) asks for what it held and says
+// so. Until all who held locks of a volume have, or Host's grace is over, the others' requests are
+// answered as if somebody held what they want.
 // CONFLICTS: two locks of different owners that overlap, of which at least one is exclusive. Locks
 // of kinds kPosix and kFlock do not see each other, as on Linux; kNetwork conflicts with both,
 // because NLM does not say which of the two system calls asked.
@@ -32,6 +35,12 @@ enum class LockKind : uint8_t { kPosix = 0, kFlock = 1, kNetwork = 2 };
 
 enum class LockType : uint8_t { kUnlock = 0, kShared = 1, kExclusive = 2 };
 
+enum class Reclaim : uint8_t {
+  kNo = 0,
+  kYes = 1,   // the client had this lock from the server before this one
+  kLast = 2,  // and with it has asked for all that it had
+};
+
 struct LockArgs {
   InodeId ino = 0;
   LockKind kind = LockKind::kPosix;
@@ -43,6 +52,7 @@ struct LockArgs {
   uint32_t pid = 0;        // told to those who test
   bool wait = false;
   uint64_t cookie = 0;  // with wait: names the request; unique among those of the client that wait
+  Reclaim reclaim = Reclaim::kNo;
 };
 
 // A lock that stands in somebody's way.

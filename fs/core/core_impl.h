@@ -22,7 +22,9 @@ struct VolumeCore::Impl {
         options(core_options),
         key(map->hash_key()),
         data(options.volume, *map, store, budget, holds, options.flusher),
-        orphans(*map, data, holds, options.leftovers_from) {}
+        orphans(*map, data, holds, options.leftovers_from),
+        locks(options.lock_memory != nullptr ? *options.lock_memory : no_lock_memory,
+              options.volume) {}
 
   const std::shared_ptr<cow::VolumeMap> map;
   cow::ChunkStore& store;
@@ -33,6 +35,7 @@ struct VolumeCore::Impl {
   Orphans orphans;
   Clients clients;
   RequestLog requests;
+  LockMemory no_lock_memory;  // where the options give none
   LockTable locks;
 };
 

@@ -26,7 +26,8 @@ struct HostOptions {
   uint64_t dirty_bytes_max = uint64_t{256} << 20;  // file data not yet given to the store
   uint32_t flush_interval_ms = 1000;  // unsynced operations become durable within about this
   uint32_t checkpoint_interval_ms = 10000;
-  // For so long after a start, files that were open and unlinked are kept for clients that resume.
+  // For so long after a start, files that were open and unlinked, and the locks of volumes that had
+  // some, are kept for clients that resume.
   uint32_t resume_grace_ms = 0;
 };
 
@@ -179,7 +180,7 @@ class Host {
   // HostOptions::resume_grace_ms after the start; later they are gone.
   virtual Outcome<std::shared_ptr<FileSystem>> Resume(VolumeId id) = 0;
   // The server stops, and the clients will resume: what they alone hold is not freed any more when
-  // their FileSystem objects go.
+  // their FileSystem objects go, and that they have locks not forgotten.
   virtual void KeepOrphans() = 0;
 
   // The same for a front end whose handles name volumes by id, and whose clients say nothing when

@@ -47,6 +47,7 @@ HostImpl::HostImpl(const HostOptions& options, std::unique_ptr<clone::Catalog> c
 
 Outcome<void> HostImpl::Begin() {
   PRISM_TRY(LoadWriteVerifier());
+  lock_memory_.Open(options_.directory + "/held-locks", options_.resume_grace_ms > 0);
   background_ = std::thread([this] { RunBackground(); });
   return {};
 }
@@ -75,6 +76,7 @@ std::shared_ptr<VolumeCore> HostImpl::CoreOf(const std::shared_ptr<clone::Volume
     options.dirty_age = std::chrono::milliseconds(options_.flush_interval_ms);
     options.leftovers_from = leftovers_from_;
     options.flusher = &flusher_;
+    options.lock_memory = &lock_memory_;
     core = VolumeCore::Open(volume, catalog_->engine().chunks(), budget_, options);
   }
   return core;
@@ -259,6 +261,7 @@ Outcome<std::shared_ptr<FileSystem>> HostImpl::Resume(VolumeId id) {
 }
 
 void HostImpl::KeepOrphans() {
+  lock_memory_.Keep();
   for (const auto& [id, core] : Cores()) core->KeepOrphans();
 }
 
@@ -290,8 +293,13 @@ Status HostImpl::Drain() {
   return catalog_->engine().Drain();
 }
 
+void HostImpl::EndLockGrace() {
+  lock_memory_.GiveUp();
+  for (const auto& [id, core] : Cores()) core->EndLockGrace();
+}
+
 void HostImpl::RunBackground() {
-  bool leftovers_reaped = false;
+  bool grace_over = false;
   auto last_sync = std::chrono::steady_clock::now();
   std::unique_lock lock(background_mutex_);
   while (!stopping_) {
@@ -299,9 +307,10 @@ void HostImpl::RunBackground() {
     lock.unlock();
     for (const auto& [id, core] : Cores()) Tend(id, core);
     auto now = std::chrono::steady_clock::now();
-    if (!leftovers_reaped && now >= leftovers_from_) {
+    if (!grace_over && now >= leftovers_from_) {
       ReapLeftovers();
-      leftovers_reaped = true;
+      EndLockGrace();
+      grace_over = true;
     }
     if (now - last_sync >= std::chrono::milliseconds(options_.flush_interval_ms)) {
       cow::Journal& journal = catalog_->engine().journal();

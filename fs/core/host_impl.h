@@ -101,6 +101,7 @@ class HostImpl : public Host {
   void RunBackground();
   void Tend(VolumeId id, const std::shared_ptr<VolumeCore>& core);
   void ReapLeftovers();
+  void EndLockGrace();
 
   Outcome<void> LoadWriteVerifier();
   void NoteAllSaved();
@@ -110,7 +111,8 @@ class HostImpl : public Host {
   uint64_t write_verifier_ = 0;
   std::unique_ptr<clone::Catalog> catalog_;
   DirtyBudget budget_;
-  Flusher flusher_;  // outlives the cores
+  Flusher flusher_;         // outlives the cores
+  LockMemory lock_memory_;  // outlives the cores
 
   std::mutex cores_mutex_;
   // A core lives while somebody is attached or something waits to be written or freed.

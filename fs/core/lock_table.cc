@@ -110,6 +110,21 @@ void LockTable::Use(Owner& owner, ptrdiff_t count) {
   if (owner.uses == 0) owners_.erase(std::string(owner.key));
 }
 
+void LockTable::Hold(Owner& owner, ptrdiff_t count) {
+  Client& client = clients_[owner.client];
+  const bool held = client.held > 0;
+  client.held += static_cast<size_t>(count);
+  const bool holds = client.held > 0;
+  Use(owner, count);
+  if (holds == held) return;
+  holders_ = holds ? holders_ + 1 : holders_ - 1;
+  memory_.SetHolders(volume_, holders_);
+}
+
+bool LockTable::IsHeldBack(const LockArgs& args) const {
+  return args.reclaim == Reclaim::kNo && memory_.Awaited(volume_) > 0;
+}
+
 Status LockTable::CheckRoom(const Inode& inode, const Owner& owner, size_t more) const {
   auto client = clients_.find(owner.client);
   const size_t of_client = client == clients_.end() ? 0 : client->second.size;
@@ -122,7 +137,7 @@ Status LockTable::CheckRoom(const Inode& inode, const Owner& owner, size_t more)
 void LockTable::Install(Inode& inode, Owner& owner, std::vector<Range> held) {
   const auto before = static_cast<ptrdiff_t>(inode.held.size());
   inode.held = std::move(held);
-  Use(owner, static_cast<ptrdiff_t>(inode.held.size()) - before);
+  Hold(owner, static_cast<ptrdiff_t>(inode.held.size()) - before);
 }
 
 Status LockTable::Set(ClientId client, const LockArgs& args, Grants& grants) {
@@ -135,12 +150,19 @@ Status LockTable::Set(ClientId client, const LockArgs& args, Grants& grants) {
   Status status = SetLocked(inode, owner, args, grants);
   if (--owner.uses == 0) owners_.erase(std::string(owner.key));
   if (inode.size() == 0) inodes_.erase(args.ino);
+  if (args.reclaim == Reclaim::kLast && memory_.Returned(volume_) == 0) WakeAll(grants);
   return status;
+}
+
+void LockTable::EndGrace(Grants& grants) {
+  std::lock_guard lock(mutex_);
+  WakeAll(grants);
 }
 
 Status LockTable::SetLocked(Inode& inode, Owner& owner, const LockArgs& args, Grants& grants) {
   const Span span = SpanOf(args);
-  if (span.type != LockType::kUnlock && FindConflict(inode, owner, span) != nullptr) {
+  if (span.type != LockType::kUnlock &&
+      (IsHeldBack(args) || FindConflict(inode, owner, span) != nullptr)) {
     Status queued = Fail(Err::kAgain);
     if (args.wait) queued = Queue(inode, owner, args);
     if (queued.error() == Err::kAgain && args.kind == LockKind::kFlock)
@@ -163,7 +185,7 @@ void LockTable::GiveUpFlock(Inode& inode, Owner& owner, LockType wanted, Grants&
                           [&](const Range& range) { return range.owner == &owner; });
   if (old == inode.held.end() || old->span.type == wanted) return;
   inode.held.erase(old);
-  Use(owner, -1);
+  Hold(owner, -1);
   Wake(ino, inode, grants);
 }
 
@@ -212,6 +234,7 @@ void LockTable::Unqueue(Inode& inode, std::list<Waiter>::iterator waiter) {
 }
 
 void LockTable::Wake(InodeId ino, Inode& inode, Grants& grants) {
+  if (memory_.Awaited(volume_) > 0) return;
   for (auto waiter = inode.waiting.begin(); waiter != inode.waiting.end();) {
     auto next = std::next(waiter);
     Owner& owner = *waiter->owner;
@@ -226,6 +249,10 @@ void LockTable::Wake(InodeId ino, Inode& inode, Grants& grants) {
     }
     waiter = next;
   }
+}
+
+void LockTable::WakeAll(Grants& grants) {
+  for (auto& [ino, inode] : inodes_) Wake(ino, inode, grants);
 }
 
 Result<std::optional<LockHolder>> LockTable::Test(ClientId client, const LockArgs& args) const {
@@ -284,7 +311,7 @@ void LockTable::DropOf(InodeId ino, Inode& inode, std::string_view client, std::
     gone.push_back(range.owner);
     return true;
   });
-  for (Owner* owner : gone) Use(*owner, -1);
+  for (Owner* owner : gone) Hold(*owner, -1);
   if (!gone.empty()) Wake(ino, inode, grants);
 }
 

@@ -29,6 +29,7 @@
 #include "fs/base/error.h"
 #include "fs/contract/lock.h"
 #include "fs/core/clients.h"
+#include "fs/core/lock_memory.h"
 
 namespace prism::fs {
 
@@ -44,6 +45,9 @@ class LockTable {
   };
   using Grants = std::vector<Grant>;
 
+  // `memory` outlives the table and is told of clients with locks of this volume.
+  LockTable(LockMemory& memory, VolumeId volume) : memory_(memory), volume_(volume) {}
+
   // Errors as FileSystem::Lock, but for the inode and the caller, which are not looked at. `grants`
   // is to be told in any case.
   Status Set(ClientId client, const LockArgs& args, Grants& grants);
@@ -51,6 +55,9 @@ class LockTable {
   Status Cancel(ClientId client, uint64_t cookie);
   // ino 0: of all inodes.
   void Drop(ClientId client, InodeId ino, std::string_view owner_prefix, Grants& grants);
+
+  // The memory has given those up who had locks: who has waited for them gets his.
+  void EndGrace(Grants& grants);
 
   // Ranges held and requests waiting.
   size_t size() const { return size_.load(std::memory_order_relaxed); }
@@ -88,6 +95,7 @@ class LockTable {
   };
   struct Client {
     size_t size = 0;                                // ranges and requests
+    size_t held = 0;                                // ranges
     std::unordered_map<uint64_t, InodeId> waiting;  // by cookie
   };
 
@@ -101,6 +109,8 @@ class LockTable {
   Owner& Intern(ClientId client, LockKind kind, std::string_view bytes);
   // `count` more uses, or less; the last one's end is the owner's.
   void Use(Owner& owner, ptrdiff_t count);
+  void Hold(Owner& owner, ptrdiff_t count);  // the same, of ranges
+  bool IsHeldBack(const LockArgs& args) const;
   Status CheckRoom(const Inode& inode, const Owner& owner, size_t more) const;
   Status SetLocked(Inode& inode, Owner& owner, const LockArgs& args, Grants& grants);
   void Install(Inode& inode, Owner& owner, std::vector<Range> held);
@@ -109,10 +119,14 @@ class LockTable {
   bool ClosesCircle(const Inode& inode, const Owner& asker, const Span& span) const;
   void Unqueue(Inode& inode, std::list<Waiter>::iterator waiter);
   void Wake(InodeId ino, Inode& inode, Grants& grants);
+  void WakeAll(Grants& grants);
   void DropOf(InodeId ino, Inode& inode, std::string_view client, std::string_view prefix,
               Grants& grants);
 
+  LockMemory& memory_;
+  const VolumeId volume_;
   mutable std::mutex mutex_;
+  size_t holders_ = 0;                         // clients that hold a range
   std::unordered_map<InodeId, Inode> inodes_;  // those with locks
   std::unordered_map<std::string, std::unique_ptr<Owner>> owners_;
   std::unordered_map<ClientId, Client> clients_;

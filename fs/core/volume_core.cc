@@ -100,6 +100,13 @@ Result<bool> VolumeCore::ReapOrphans(size_t steps, bool all) {
 
 void VolumeCore::KeepOrphans() { impl_->orphans.Keep(); }
 
+void VolumeCore::EndLockGrace() {
+  LockTable::Grants grants;
+  impl_->locks.EndGrace(grants);
+  for (const LockTable::Grant& grant : grants)
+    impl_->clients.TellGranted(grant.client, grant.ino, grant.cookie);
+}
+
 uint64_t VolumeCore::dirty_bytes() const { return impl_->data.dirty_bytes(); }
 
 }  // namespace prism::fs

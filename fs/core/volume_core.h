@@ -20,6 +20,7 @@
 #include "fs/core/clients.h"
 #include "fs/core/dirty_budget.h"
 #include "fs/core/flusher.h"
+#include "fs/core/lock_memory.h"
 
 namespace prism::fs {
 
@@ -28,7 +29,8 @@ struct CoreOptions {
   std::chrono::milliseconds dirty_age{1000};  // data older than this goes with FlushAged
   // Unlinked files of an earlier run are kept until then, for clients that resume.
   std::chrono::steady_clock::time_point leftovers_from{};
-  Flusher* flusher = nullptr;  // saves full blocks early; outlives the core
+  Flusher* flusher = nullptr;         // saves full blocks early; outlives the core
+  LockMemory* lock_memory = nullptr;  // outlives the core
 };
 
 struct AttachOptions {
@@ -106,6 +108,8 @@ class VolumeCore : public std::enable_shared_from_this<VolumeCore> {
   Result<bool> ReapOrphans(size_t steps = 8, bool all = false);
   // See Host::KeepOrphans.
   void KeepOrphans();
+  // LockMemory::GiveUp has been called.
+  void EndLockGrace();
 
   // Of this volume's data alone; not 0 while anything of a file waits.
   uint64_t dirty_bytes() const;

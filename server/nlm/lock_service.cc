@@ -133,6 +133,7 @@ Nlm4Status LockService::Lock(const rpc::Call& call, const LockCall& request) {
   if (request.exclusive && target.read_only) return NLM4_ROFS;
   fs::LockArgs args{.ino = target.ino, .kind = fs::LockKind::kNetwork};
   args.type = request.exclusive ? fs::LockType::kExclusive : fs::LockType::kShared;
+  args.reclaim = request.reclaim ? fs::Reclaim::kYes : fs::Reclaim::kNo;
   if (!RangeOf(request.lock, args)) return NLM4_FBIG;
   const Result<uint64_t> machine = hosts_.Register(call.peer, request.lock.caller_name);
   if (!machine) return StatusOf(machine.error());

@@ -8,9 +8,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "fs/base/log_limit.h"
 #include "server/rpc/connection.h"
 #include "server/rpc/counters.h"
-#include "server/rpc/log_limit.h"
 #include "server/rpc/memory.h"
 #include "server/rpc/server.h"
 

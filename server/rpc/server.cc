@@ -13,10 +13,10 @@
 #include <thread>
 
 #include "fs/base/check.h"
+#include "fs/base/log_limit.h"
 #include "server/rpc/connection_table.h"
 #include "server/rpc/dispatcher.h"
 #include "server/rpc/follower.h"
-#include "server/rpc/log_limit.h"
 #include "server/rpc/seats.h"
 #include "server/rpc/socket.h"
 

@@ -22,6 +22,7 @@
 
 #include "server/fd_message.h"
 #include "server/holder.h"
+#include "server/unix_listener.h"
 #include "tests/cli/support.h"
 
 namespace prism::server {
@@ -339,6 +340,36 @@ TEST_F(HolderTest, AnotherUserIsNotServed) {
   ASSERT_EQ(::waitpid(other, &status, 0), other);
   EXPECT_EQ(WEXITSTATUS(status), 0);
   EXPECT_EQ(Names(), "vm ");
+}
+
+// Who listens there before the server does gets nothing of a machine's, and passes nothing off.
+TEST_F(HolderTest, NothingIsGivenToAnotherUser) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  ASSERT_EQ(::chmod(directory_.path().c_str(), 0777), 0);
+  int ready[2];
+  ASSERT_EQ(::pipe(ready), 0);
+  const pid_t other = ::fork();
+  if (other == 0) {
+    if (::setresuid(65534, 65534, 65534) != 0) ::_exit(2);
+    UnixListener listener;
+    if (!listener.Listen(path_, SOCK_SEQPACKET) || ::write(ready[1], "", 1) != 1) ::_exit(3);
+    pollfd ask{listener.fd(), POLLIN, 0};
+    for (int i = 0; i < 2 && ::poll(&ask, 1, 10000) == 1; ++i) {
+      const UniqueFd fd(::accept(listener.fd(), nullptr, nullptr));
+      if (auto request = ReceiveFds(fd.get(), 300)) ::_exit(4);
+    }
+    ::_exit(0);
+  }
+  char byte;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  const Channel channel("secret");
+  EXPECT_EQ(store_->Put("vm", "", channel.fds()).error().code, Err::kPerm);
+  EXPECT_TRUE(store_->TakeAll().empty());
+  int status = 0;
+  ASSERT_EQ(::waitpid(other, &status, 0), other);
+  EXPECT_EQ(status, 0) << "it was asked, or given something";
+  ::close(ready[0]);
+  ::close(ready[1]);
 }
 
 TEST_F(HolderTest, WhatCannotBeStartedIsSaid) {

@@ -12,7 +12,7 @@
 
 namespace prism::vrpc {
 
-class EchoFs final : public fs::FileSystem {
+class EchoFs : public fs::FileSystem {
  public:
   // Inodes that are not echoed.
   static constexpr InodeId kStaleInode = 404;     // kStale

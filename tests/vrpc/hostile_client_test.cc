@@ -121,6 +121,18 @@ TEST_F(HostileClientTest, MalformedRequestsAreAnswered) {
   }
 }
 
+TEST_F(HostileClientTest, ReservedBytesOfARequestAreZero) {
+  constexpr size_t kThree = offsetof(RequestHeader, reserved);
+  constexpr size_t kFour = offsetof(RequestHeader, reserved2);
+  for (size_t at : {kThree, kThree + 1, kThree + 2, kFour, kFour + 3}) {
+    RawLane lane = RawLane::Open(path());
+    uint32_t bytes = lane.Compose(0, static_cast<uint16_t>(Op::kNull), "");
+    lane.memory.message(0, 0)[at] = std::byte{1};
+    lane.Submit(0, {0, bytes, 0, 0});
+    EXPECT_EQ(lane.FirstReply(0), static_cast<int>(Err::kProtocol)) << at;
+  }
+}
+
 TEST_F(HostileClientTest, BadHellosAreRefused) {
   auto refused = [&](auto change) {
     Hello hello = RawLane::FullHello();

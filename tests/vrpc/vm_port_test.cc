@@ -2,12 +2,16 @@
 // dropped without each other's noticing; and which survives its server.
 #include <fcntl.h>
 #include <poll.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
+#include <sstream>
 
 #include "tests/vrpc/lane_fixture.h"
 #include "tests/vrpc/raw_lane.h"
@@ -265,6 +269,28 @@ TEST_F(VmPortTest, StormsAreRationed) {
   EXPECT_EQ(lane.Lane(2).Greet(RawLane::FullHello()), Err::kOk);
 }
 
+TEST_F(VmPortTest, ItsLinesInTheLogAreRationed) {
+  std::ostringstream log;
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log)));
+  RawLane lane = RawLane::Connect(vm());
+  Hello refused = HelloFor("absent");
+  refused.client = 1;
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(lane.Greet(refused), Err::kNoEntry);
+    uint64_t epoch = lane.epoch();
+    ASSERT_EQ(lane.Greet(RawLane::FullHello()), Err::kOk);
+    lane.Submit(0, {99, 0, 0, 0});
+    EXPECT_TRUE(lane.Dropped(epoch));
+  }
+  server_.reset();  // with which nobody logs any more
+  spdlog::set_default_logger(before);
+  const std::string lines = log.str();
+  EXPECT_NE(lines.find("is dropped: slot 99 of 2"), std::string::npos) << lines;
+  EXPECT_LE(std::count(lines.begin(), lines.end(), '\n'), 10) << lines;
+}
+
 TEST_F(VmPortTest, WhatTheGuestOverwritesMisleadsOnlyItself) {
   RawLane lane = RawLane::Open(vm());
   RawLane other = lane.Lane(3);
@@ -285,8 +311,8 @@ TEST_F(VmPortTest, WhatTheGuestOverwritesMisleadsOnlyItself) {
   // A guest that rebooted reads a wrong epoch; its Hello makes the server tell the right one.
   Hello hello = RawLane::FullHello();
   Deadline end = InSeconds(10);
-  uint32_t seq = lane.PutHello(hello);
   uint64_t epoch = lane.epoch();
+  uint32_t seq = lane.PutHello(hello);
   while (lane.epoch() == epoch && std::chrono::steady_clock::now() < end)
     std::this_thread::sleep_for(1ms);
   EXPECT_NE(lane.epoch(), epoch);

@@ -5,7 +5,7 @@
 #include <mutex>
 #include <optional>
 
-namespace prism::rpc {
+namespace prism {
 
 // A few at once, then one every interval. THREADS: any.
 class LogLimit {
@@ -38,4 +38,4 @@ class LogLimit {
   uint64_t left_out_ = 0;
 };
 
-}  // namespace prism::rpc
+}  // namespace prism
