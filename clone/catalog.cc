@@ -55,7 +55,7 @@ Outcome<SnapshotName> ParseSnapshotName(std::string_view name) {
 }
 
 std::shared_ptr<Volume> Catalog::FindLocked(std::string_view name) {
-  if (IsPin(name)) return nullptr;
+  if (IsHidden(name)) return nullptr;
   const size_t at = name.find('@');
   auto volume = by_name_.find(name.substr(0, at));
   if (volume == by_name_.end()) return nullptr;
@@ -95,18 +95,23 @@ Outcome<CatalogEntry> Catalog::Create(std::string_view name, bool importing) {
   {
     std::lock_guard lock(mutex_);
     if (FindLocked(name)) return Explain(Err::kExists, "volume \"{}\" exists already", name);
-    CreateRecord record;
-    record.row.id = next_id_;
-    record.row.name = name;
-    record.row.importing = importing;
-    record.row.created_sec = NowSec();
-    record.row.hash_key = {RandomWord(), RandomWord()};
+    CreateRecord record = PlanCreate(std::string(name), importing);
     std::shared_lock gate(engine_->gate());
     lsn = engine_->journal().Append(record.Encode());
     volume = ApplyCreate(std::move(record.row));
   }
   PRISM_TRY(WaitDurable(lsn, "the new volume"));
   return Find(volume->id());
+}
+
+CreateRecord Catalog::PlanCreate(std::string name, bool importing) {
+  CreateRecord record;
+  record.row.id = next_id_;
+  record.row.name = std::move(name);
+  record.row.importing = importing;
+  record.row.created_sec = NowSec();
+  record.row.hash_key = {RandomWord(), RandomWord()};
+  return record;
 }
 
 std::shared_ptr<Volume> Catalog::ApplyCreate(VolumeRow row) {
@@ -160,7 +165,7 @@ Outcome<void> Catalog::Publish(std::string_view name) {
 Outcome<std::vector<CatalogEntry>> Catalog::Clone(std::string_view source_name,
                                                   const std::vector<std::string>& targets,
                                                   const Request& request,
-                                                  const cow::QuotaChange& quota) {
+                                                  const cow::QuotaChange& quota, bool flushed) {
   if (targets.empty()) return Explain(Err::kInvalid, "name at least one clone to make");
   if (!engine_->Admit()) return Explain(Err::kIo, "the store accepts no changes: see the log");
   std::vector<CatalogEntry> entries;
@@ -174,16 +179,12 @@ Outcome<std::vector<CatalogEntry>> Catalog::Clone(std::string_view source_name,
       return Explain(Err::kBusy, "volume \"{}\" is still being imported", source_name);
     CloneRecord record;
     record.source = source->id();
+    record.flushed = flushed;
     record.created_sec = NowSec();
     record.quota = quota.Of(source->row_.quota);
-    std::set<std::string_view> seen;
-    for (const std::string& name : targets) {
-      PRISM_TRY(CheckVolumeName(name));
-      if (FindLocked(name) || !seen.insert(name).second)
-        return Explain(Err::kExists, "volume \"{}\" {}; nothing was cloned", name,
-                       FindLocked(name) ? "exists already" : "is named twice");
+    PRISM_TRY(CheckNewNames(targets));
+    for (const std::string& name : targets)
       record.targets.emplace_back(next_id_ + record.targets.size(), name);
-    }
     std::unique_lock source_lock(source->mutex_);
     std::shared_lock gate(engine_->gate());
     lsn = Append(request, record.Encode(), RowsOf(*source, record));
@@ -194,6 +195,17 @@ Outcome<std::vector<CatalogEntry>> Catalog::Clone(std::string_view source_name,
   return entries;
 }
 
+Outcome<void> Catalog::CheckNewNames(const std::vector<std::string>& names) {
+  std::set<std::string_view> seen;
+  for (const std::string& name : names) {
+    PRISM_TRY(CheckVolumeName(name));
+    if (FindLocked(name) || !seen.insert(name).second)
+      return Explain(Err::kExists, "volume \"{}\" {}; nothing was made", name,
+                     FindLocked(name) ? "exists already" : "is named twice");
+  }
+  return {};
+}
+
 std::vector<VolumeRow> Catalog::RowsOf(const Volume& source, const CloneRecord& record) {
   std::vector<VolumeRow> rows;
   for (const auto& [id, name] : record.targets) {
@@ -201,7 +213,8 @@ std::vector<VolumeRow> Catalog::RowsOf(const Volume& source, const CloneRecord& 
     row.id = id;
     row.name = name;
     row.created_sec = record.created_sec;
-    row.importing = IsPin(name);  // so that a restart removes it
+    row.flushed = record.flushed;
+    row.importing = IsHidden(name);  // so that a restart removes it
     row.quota = record.quota;
     row.own_from = engine_->chunks().next_id();
     row.usage.own_chunk_bytes = 0;
@@ -316,21 +329,32 @@ Outcome<void> Catalog::CheckRename(const Volume& volume, std::string_view to) {
   return {};
 }
 
-Outcome<void> Catalog::Rename(std::string_view from, std::string_view to) {
+Outcome<CatalogEntry> Catalog::Rename(std::string_view from, std::string_view to,
+                                      const Request& request) {
+  CatalogEntry entry;
   Lsn lsn;
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    PRISM_ASSIGN(Done done, FindDoneLocked(request, lock));
+    if (done) return std::move(done->front());
     PRISM_ASSIGN(std::shared_ptr<Volume> volume, RequireLocked(from));
     PRISM_TRY(CheckRename(*volume, to));
-    if (from == to) return {};
-    if (FindLocked(to)) return Explain(Err::kExists, "volume \"{}\" exists already", to);
-    std::unique_lock volume_lock(volume->mutex_);
-    std::shared_lock gate(engine_->gate());
-    RenameRecord record{volume->id(), std::string(to.substr(to.find('@') + 1))};
-    lsn = engine_->journal().Append(record.Encode(cow::RecordType::kRename));
-    ApplyRename(volume, record.name);
+    if (from == to && request.key.empty()) return EntryOf(volume);
+    if (from != to && FindLocked(to))
+      return Explain(Err::kExists, "volume \"{}\" exists already", to);
+    {
+      std::unique_lock volume_lock(volume->mutex_);
+      std::shared_lock gate(engine_->gate());
+      RenameRecord record{volume->id(), std::string(to.substr(to.find('@') + 1))};
+      VolumeRow answer = volume->row_;
+      answer.name = to;
+      lsn = Append(request, record.Encode(cow::RecordType::kRename), {std::move(answer)});
+      ApplyRename(volume, record.name);
+    }
+    entry = EntryOf(volume);
   }
-  return WaitDurable(lsn, "the new name");
+  PRISM_TRY(WaitDurable(lsn, "the new name"));
+  return entry;
 }
 
 void Catalog::ApplyRename(const std::shared_ptr<Volume>& volume, const std::string& name) {
@@ -385,7 +409,7 @@ std::vector<CatalogEntry> Catalog::List() {
   std::lock_guard lock(mutex_);
   entries.reserve(by_id_.size());
   for (const auto& [name, volume] : by_name_) {
-    if (IsPin(name)) continue;
+    if (IsHidden(name)) continue;
     entries.push_back(EntryOf(volume));
     for (const auto& [label, snapshot] : volume->snapshots_) entries.push_back(EntryOf(snapshot));
   }

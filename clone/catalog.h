@@ -53,12 +53,26 @@ class Catalog : public cow::RootOwner {
 
   Outcome<CatalogEntry> Create(std::string_view name, bool importing);
   Outcome<void> Publish(std::string_view name);
+
+  // Birth in two steps: volumes that nobody finds and that a restart removes, empty or `count`
+  // clones by one cut, to be filled or changed at leisure; then their names, all or none, in one
+  // record with the request. Only Reveal waits for the medium; Unpin gives them up instead.
+  Outcome<CatalogEntry> CreateUnborn();
+  Outcome<std::vector<CatalogEntry>> CloneUnborn(std::string_view source, size_t count,
+                                                 const cow::QuotaChange& quota = {},
+                                                 bool flushed = false);
+  Outcome<std::vector<CatalogEntry>> Reveal(const std::vector<CatalogEntry>& unborn,
+                                            const std::vector<std::string>& names,
+                                            const Request& request = {});
+
   // The cut: transactions on the source that have committed before are in every target, none that
   // commits later is in any. Writes one row a target, and one reference count.
+  // flushed: is noted in the rows.
   Outcome<std::vector<CatalogEntry>> Clone(std::string_view source,
                                            const std::vector<std::string>& targets,
                                            const Request& request = {},
-                                           const cow::QuotaChange& quota = {});
+                                           const cow::QuotaChange& quota = {},
+                                           bool flushed = false);
   // Of a volume that can be written to.
   Outcome<CatalogEntry> SetQuota(std::string_view name, const cow::QuotaChange& change,
                                  const Request& request = {});
@@ -69,8 +83,13 @@ class Catalog : public cow::RootOwner {
   // not used again. Other snapshots stay, newer ones too.
   Outcome<CatalogEntry> Rollback(std::string_view snapshot, const Request& request = {});
   // What has holds cannot be destroyed, nor expire. Idempotent.
-  Outcome<CatalogEntry> Hold(std::string_view name, std::string_view tag);
-  Outcome<CatalogEntry> Release(std::string_view name, std::string_view tag);
+  Outcome<CatalogEntry> Hold(std::string_view name, std::string_view tag,
+                             const Request& request = {});
+  Outcome<CatalogEntry> Release(std::string_view name, std::string_view tag,
+                                const Request& request = {});
+  // The volume cannot be changed any more, if it still is what `pin` is of it; kAgain: it has
+  // changed since. What waits of its data has been written, and no more comes meanwhile.
+  Outcome<CatalogEntry> Seal(const CatalogEntry& pin, const Request& request = {});
   // Up to `max` of those whose time had come at `now_sec` and that nothing holds.
   std::vector<std::string> Expired(int64_t now_sec, size_t max);
 
@@ -85,7 +104,8 @@ class Catalog : public cow::RootOwner {
   // checkpoint runs (Engine::WithoutCheckpoint).
   Result<cow::Forest::Exclusive> CountExclusive(std::vector<CatalogEntry>& entries);
   // Of a snapshot, within its volume.
-  Outcome<void> Rename(std::string_view from, std::string_view to);
+  Outcome<CatalogEntry> Rename(std::string_view from, std::string_view to,
+                               const Request& request = {});
 
   // The answer that a request of this name was given, durable by now; nullopt: it is new. The
   // entries have no volume. kInvalid: the name was given to another request. The verbs above do
@@ -118,10 +138,11 @@ class Catalog : public cow::RootOwner {
   Outcome<void> LoadRows();
   std::shared_ptr<Volume> FindLocked(std::string_view name);
   Outcome<std::shared_ptr<Volume>> RequireLocked(std::string_view name);
-  Outcome<CatalogEntry> SetHold(std::string_view name, std::string_view tag, bool held);
+  Outcome<CatalogEntry> SetHold(std::string_view name, std::string_view tag, bool held,
+                                const Request& request);
   // Appends what was done, with its answer if the request has a name. REQUIRES: mutex_, the gate.
   Lsn Append(const Request& request, std::string record, std::vector<VolumeRow> answer);
-  void DropPins();  // all: nobody looks at anything yet
+  void DropHidden();  // all: nobody looks at anything yet
   // REQUIRES: mutex_; gives it up where the request was done.
   using Done = std::optional<std::vector<CatalogEntry>>;
   Outcome<Done> FindDoneLocked(const Request& request, std::unique_lock<std::mutex>& lock);
@@ -130,6 +151,9 @@ class Catalog : public cow::RootOwner {
   CatalogEntry EntryOf(const std::shared_ptr<Volume>& volume);
   std::string FullName(const Volume& volume) const;
   Outcome<void> CheckRename(const Volume& volume, std::string_view to);
+  // kExists: one of these is there, or named twice.
+  Outcome<void> CheckNewNames(const std::vector<std::string>& names);
+  CreateRecord PlanCreate(std::string name, bool importing);
   using VolumeSet = std::map<VolumeId, std::shared_ptr<Volume>>;  // by id: the order of their locks
   Outcome<SnapshotRecord> PlanSnapshot(const std::vector<std::string>& names, VolumeSet& sources);
   Outcome<VolumeSet> ChooseToDestroy(const std::vector<std::string>& names, bool recursive);
@@ -145,6 +169,9 @@ class Catalog : public cow::RootOwner {
   void ApplyQuota(Volume& volume, const cow::Quota& quota);
   void ApplyDestroy(Volume& volume);
   void ApplyRename(const std::shared_ptr<Volume>& volume, const std::string& name);
+  void ApplyReveal(const RevealRecord& record);
+  void ApplySeal(Volume& volume);
+  Status ReplayBirth(cow::RecordType type, std::string_view payload);
   Status ReplaySnapshots(cow::RecordType type, std::string_view payload, Lsn lsn);
   Result<std::shared_ptr<Volume>> ForReplay(VolumeId id);
   void Insert(const std::shared_ptr<Volume>& volume);  // new or renamed

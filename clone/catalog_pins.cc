@@ -24,7 +24,7 @@ Outcome<std::vector<CatalogEntry>> Catalog::Pin(const std::vector<std::string>& 
   std::shared_lock gate(engine_->gate());
   for (const std::shared_ptr<Volume>& source : in_order) {
     const VolumeId id = next_id_;
-    CloneRecord record{source->id(), NowSec(), {{id, "#" + std::to_string(id)}}};
+    CloneRecord record{source->id(), NowSec(), {{id, kPinPrefix + std::to_string(id)}}};
     (void)engine_->journal().Append(record.Encode());
     ApplyClone(*source, record);
     pins.push_back({by_id_.at(id), by_id_.at(id)->row_});
@@ -42,11 +42,11 @@ void Catalog::Unpin(const std::vector<CatalogEntry>& pins) {
   }
 }
 
-void Catalog::DropPins() {
-  std::vector<CatalogEntry> pins;
+void Catalog::DropHidden() {
+  std::vector<CatalogEntry> hidden;
   for (const auto& [name, volume] : by_name_)
-    if (IsPin(name)) pins.push_back({volume, volume->row_});
-  Unpin(pins);
+    if (IsHidden(name)) hidden.push_back({volume, volume->row_});
+  Unpin(hidden);
 }
 
 Result<uint64_t> Catalog::Diff(const CatalogEntry& a, const CatalogEntry& b,

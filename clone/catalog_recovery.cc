@@ -19,7 +19,7 @@ Outcome<std::unique_ptr<Catalog>> Catalog::Open(const cow::EngineOptions& option
   PRISM_ASSIGN(catalog->engine_, cow::Engine::Open(options));
   PRISM_TRY(catalog->LoadRows());
   PRISM_TRY(catalog->engine_->Recover(*catalog));
-  catalog->DropPins();
+  catalog->DropHidden();
   std::vector<std::string> unfinished;
   for (const CatalogEntry& entry : catalog->List())
     if (entry.row.importing) unfinished.push_back(entry.row.name);
@@ -129,6 +129,9 @@ Status Catalog::ReplayRecord(uint8_t type, std::string_view payload, Lsn lsn) {
     case RecordType::kRollback:
     case RecordType::kKeep:
       return ReplaySnapshots(static_cast<RecordType>(type), payload, lsn);
+    case RecordType::kReveal:
+    case RecordType::kSeal:
+      return ReplayBirth(static_cast<RecordType>(type), payload);
     case RecordType::kDestroy: {
       PRISM_ASSIGN(DestroyRecord record, DestroyRecord::Decode(payload));
       for (VolumeId id : record.volumes) {

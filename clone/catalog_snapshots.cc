@@ -92,6 +92,9 @@ Outcome<CatalogEntry> Catalog::Rollback(std::string_view name, const Request& re
     volume = by_id_.at(snapshot->row_.snapshot_of);
     {
       std::unique_lock volume_lock(volume->mutex_);
+      if (volume->read_only())
+        return Explain(Err::kReadOnly, "\"{}\" is sealed: clone \"{}\" instead", FullName(*volume),
+                       name);
       std::unique_lock snapshot_lock(snapshot->mutex_);  // its id is the greater one
       std::shared_lock gate(engine_->gate());
       VolumeRow answer = volume->row_;
@@ -122,38 +125,49 @@ void Catalog::ApplyRollback(Volume& volume, const Volume& snapshot, Lsn lsn) {
   MarkChanged(volume);
 }
 
-Outcome<CatalogEntry> Catalog::Hold(std::string_view name, std::string_view tag) {
-  return SetHold(name, tag, true);
+Outcome<CatalogEntry> Catalog::Hold(std::string_view name, std::string_view tag,
+                                    const Request& request) {
+  return SetHold(name, tag, true, request);
 }
 
-Outcome<CatalogEntry> Catalog::Release(std::string_view name, std::string_view tag) {
-  return SetHold(name, tag, false);
+Outcome<CatalogEntry> Catalog::Release(std::string_view name, std::string_view tag,
+                                       const Request& request) {
+  return SetHold(name, tag, false, request);
 }
 
-Outcome<CatalogEntry> Catalog::SetHold(std::string_view name, std::string_view tag, bool held) {
+Outcome<CatalogEntry> Catalog::SetHold(std::string_view name, std::string_view tag, bool held,
+                                       const Request& request) {
   PRISM_TRY(CheckVolumeName(tag));  // tags are made as names are
-  VolumeId id = 0;
+  CatalogEntry entry;
   Lsn lsn;
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    PRISM_ASSIGN(Done done, FindDoneLocked(request, lock));
+    if (done) return std::move(done->front());
     PRISM_ASSIGN(std::shared_ptr<Volume> volume, RequireLocked(name));
-    id = volume->id();
     KeepRecord record{volume->id(), volume->row_.expires_sec, volume->row_.holds};
     auto found = std::find(record.holds.begin(), record.holds.end(), tag);
-    if ((found != record.holds.end()) == held) return EntryOf(volume);
-    if (!held)
-      record.holds.erase(found);
-    else if (record.holds.size() < kHoldsMax)
+    const bool as_it_is = (found != record.holds.end()) == held;
+    if (as_it_is && request.key.empty()) return EntryOf(volume);
+    if (!as_it_is && !held) record.holds.erase(found);
+    if (!as_it_is && held) {
+      if (record.holds.size() >= kHoldsMax)
+        return Explain(Err::kNoSpace, "\"{}\" has {} holds already", name, kHoldsMax);
       record.holds.emplace_back(tag);
-    else
-      return Explain(Err::kNoSpace, "\"{}\" has {} holds already", name, kHoldsMax);
-    std::unique_lock volume_lock(volume->mutex_);
-    std::shared_lock gate(engine_->gate());
-    lsn = engine_->journal().Append(record.Encode());
-    ApplyKeep(*volume, record);
+    }
+    {
+      std::unique_lock volume_lock(volume->mutex_);
+      std::shared_lock gate(engine_->gate());
+      VolumeRow answer = volume->row_;
+      answer.name = name;
+      answer.holds = record.holds;
+      lsn = Append(request, record.Encode(), {std::move(answer)});
+      ApplyKeep(*volume, record);
+    }
+    entry = EntryOf(volume);
   }
   PRISM_TRY(WaitDurable(lsn, "the hold"));
-  return Find(id);
+  return entry;
 }
 
 void Catalog::ApplyKeep(Volume& volume, const KeepRecord& record) {

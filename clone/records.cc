@@ -77,6 +77,8 @@ void PutRow(ByteWriter& writer, const VolumeRow& row) {
   writer.Put(row.own_from);
   writer.Put(row.birth_node_bytes);
   PutQuota(writer, row.quota);
+  writer.Put(static_cast<uint8_t>(row.sealed));
+  writer.Put(static_cast<uint8_t>(row.flushed));
 }
 
 bool GetRow(ByteReader& reader, VolumeRow& row) {
@@ -102,6 +104,8 @@ bool GetRow(ByteReader& reader, VolumeRow& row) {
   row.own_from = reader.Get<ChunkId>();
   row.birth_node_bytes = reader.Get<uint64_t>();
   row.quota = GetQuota(reader);
+  row.sealed = reader.Get<uint8_t>() != 0;
+  row.flushed = reader.Get<uint8_t>() != 0;
   return version == kRowVersion && reader.Finished() && !row.name.empty();
 }
 
@@ -211,6 +215,7 @@ std::string CloneRecord::Encode() const {
     writer.PutString(name);
   }
   PutQuota(writer, quota);
+  writer.Put(static_cast<uint8_t>(flushed));
   return out;
 }
 
@@ -226,6 +231,45 @@ Result<CloneRecord> CloneRecord::Decode(std::string_view payload) {
     record.targets.emplace_back(id, reader.GetString());
   }
   record.quota = GetQuota(reader);
+  record.flushed = reader.Get<uint8_t>() != 0;
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string RevealRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kReveal);
+  for (const auto& [id, name] : volumes) {
+    writer.Put(id);
+    writer.PutString(name);
+  }
+  return out;
+}
+
+Result<RevealRecord> RevealRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  RevealRecord record;
+  while (reader.remaining() > 0 && !reader.failed()) {
+    const VolumeId id = reader.Get<VolumeId>();
+    record.volumes.emplace_back(id, reader.GetString());
+  }
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string SealRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kSeal);
+  writer.Put(volume);
+  return out;
+}
+
+Result<SealRecord> SealRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  SealRecord record;
+  record.volume = reader.Get<VolumeId>();
   if (!reader.Finished()) return Fail(Err::kCorrupt);
   return record;
 }

@@ -30,6 +30,8 @@ struct VolumeRow {
   InodeId next_ino = kRootInode + 1;  // the root is made without asking for a number
   uint64_t inodes = 0;
   uint64_t bytes = 0;
+  bool sealed = false;   // it cannot be changed any more; its clones can
+  bool flushed = false;  // the clients of what it was cloned from had written all before the cut
   // The key of the hash that makes directory cookies; a clone inherits it, so cookies stay valid.
   std::pair<uint64_t, uint64_t> hash_key{0, 0};
   cow::TreeUsage usage;           // of the tree at `root`
@@ -75,12 +77,31 @@ struct CloneRecord {  // RecordType::kClone
   int64_t created_sec = 0;
   std::vector<std::pair<VolumeId, std::string>> targets;
   cow::Quota quota;  // of all targets
+  bool flushed = false;  // as in the row
   std::string Encode() const;
   static Result<CloneRecord> Decode(std::string_view payload);
 };
 
-// The names of the catalog's own hidden clones begin so; nobody else's can.
-inline bool IsPin(std::string_view name) { return name.starts_with('#'); }
+// Volumes that nobody finds by name, and that a restart removes; nobody else's names begin so. Pins
+// are looked at and cannot be changed; the unborn are being made, and get their names at the end.
+inline constexpr char kPinPrefix = '#';
+inline constexpr char kUnbornPrefix = '+';
+inline bool IsPin(std::string_view name) { return name.starts_with(kPinPrefix); }
+inline bool IsHidden(std::string_view name) {
+  return IsPin(name) || name.starts_with(kUnbornPrefix);
+}
+
+struct RevealRecord {  // RecordType::kReveal: the unborn get their names, all at once
+  std::vector<std::pair<VolumeId, std::string>> volumes;
+  std::string Encode() const;
+  static Result<RevealRecord> Decode(std::string_view payload);
+};
+
+struct SealRecord {  // RecordType::kSeal
+  VolumeId volume = 0;
+  std::string Encode() const;
+  static Result<SealRecord> Decode(std::string_view payload);
+};
 
 struct SnapshotRecord {  // RecordType::kSnapshot
   struct Target {

@@ -119,6 +119,7 @@ class VolumeTransaction : public cow::WriteTransaction {
     if (volume_->destroyed()) return Fail(Err::kStale);
     if (pending_.empty() && ranges_.empty()) return Lsn{0};
     if (!admitted_) return Fail(admitted_.error());
+    if (volume_->read_only()) return Fail(Err::kReadOnly);  // sealed since the operation began
     bool grows = inodes_delta_ > 0 || bytes_delta_ > 0;
     if (grows && engine.chunks().FreeBytes() == 0) return Fail(Err::kNoSpace);
     ChangeRecord record;
@@ -150,7 +151,8 @@ class VolumeTransaction : public cow::WriteTransaction {
 Volume::Volume(cow::Engine& engine, Catalog& catalog, VolumeRow row)
     : engine_(engine),
       catalog_(catalog),
-      read_only_(row.snapshot_of != 0 || IsPin(row.name)),
+      unchanging_(row.snapshot_of != 0 || IsPin(row.name)),
+      sealed_(row.sealed),
       row_(std::move(row)) {
   tree_.volume = row_.id;
   tree_.node = row_.root;
@@ -178,6 +180,7 @@ VolumeRow Volume::DescendantRow(std::string full_name) const {
   row.snapshot_of = 0;
   row.expires_sec = 0;
   row.holds.clear();
+  row.sealed = row.flushed = false;
   return row;
 }
 

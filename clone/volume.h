@@ -29,7 +29,7 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
   Status WaitDurable(Lsn lsn) override { return engine_.journal().WaitDurable(lsn); }
   Lsn LastLsn() override { return last_lsn_.load(std::memory_order_acquire); }
   cow::VolumeUsage Usage() override;
-  bool read_only() const override { return read_only_; }
+  bool read_only() const override { return unchanging_ || sealed_.load(std::memory_order_acquire); }
   bool destroyed() const override { return destroyed_.load(std::memory_order_acquire); }
   std::pair<uint64_t, uint64_t> hash_key() const override { return row_.hash_key; }
 
@@ -50,8 +50,9 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
 
   cow::Engine& engine_;
   Catalog& catalog_;
-  const bool read_only_;
-  FairSharedMutex mutex_;  // the volume's lock
+  const bool unchanging_;     // a snapshot or a pin
+  std::atomic<bool> sealed_;  // set once
+  FairSharedMutex mutex_;     // the volume's lock
   // Changed with mutex_ and the gate held, so either suffices to read. The name, the parent,
   // `importing` and what keeps it are the catalog's and guarded by its lock.
   VolumeRow row_;

@@ -18,6 +18,8 @@ enum class RecordType : uint8_t {
   kKeep = 24,
   kRequest = 25,
   kQuota = 30,
+  kReveal = 31,
+  kSeal = 32,
 };
 
 }  // namespace prism::cow

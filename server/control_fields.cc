@@ -10,6 +10,9 @@ using nlohmann::json;
 
 namespace {
 
+// Rules are files, and longer than other strings.
+constexpr size_t kRulesMax = 65536;
+
 bool IsText(const json& value) {
   return value.is_string() && value.get_ref<const std::string&>().size() <= kControlStringMax;
 }
@@ -20,6 +23,10 @@ Outcome<void> CheckField(const Field& field, const json& value) {
       if (IsText(value)) return {};
       return Explain(Err::kInvalid, "\"{}\" must be a string of at most {} bytes", field.name,
                      kControlStringMax);
+    case FieldType::kRules:
+      if (value.is_string() && value.get_ref<const std::string&>().size() <= kRulesMax) return {};
+      return Explain(Err::kInvalid, "\"{}\" must be a string of at most {} bytes", field.name,
+                     kRulesMax);
     case FieldType::kFlag:
       if (value.is_boolean()) return {};
       return Explain(Err::kInvalid, "\"{}\" must be true or false", field.name);
@@ -78,8 +85,12 @@ json Describe(const fs::VolumeInfo& volume) {
           {"parent", volume.parent},
           {"parent_id", volume.parent_id},
           {"snapshot_of", volume.snapshot_of},
-          {"read_only", volume.snapshot_of != 0},
+          {"read_only", volume.snapshot_of != 0 || volume.sealed},
+          {"sealed", volume.sealed},
           {"importing", volume.importing},
+          {"consistency", volume.parent_id == 0 ? ""
+                          : volume.flushed      ? "barrier"
+                                                : "crash-consistent"},
           {"created_sec", volume.created_sec},
           {"expires_sec", volume.expires_sec},
           {"holds", volume.holds},

@@ -1,5 +1,6 @@
 #include "server/control_snapshots.h"
 
+#include "server/control_birth.h"
 #include "server/control_diff.h"
 #include "server/control_fsck.h"
 #include "server/control_quota.h"
@@ -9,13 +10,6 @@ namespace prism::server {
 namespace {
 
 using nlohmann::json;
-
-Outcome<json> Clone(ControlContext& context, const json& request) {
-  PRISM_ASSIGN(std::vector<fs::VolumeInfo> clones,
-               context.host.Clone(Text(request, "source"), Texts(request, "targets"),
-                                  Text(request, "request_key"), QuotaIn(request, "quota_")));
-  return Describe(clones);
-}
 
 Outcome<json> Snapshot(ControlContext& context, const json& request) {
   PRISM_ASSIGN(std::vector<fs::VolumeInfo> snapshots,
@@ -32,14 +26,15 @@ Outcome<json> Rollback(ControlContext& context, const json& request) {
 }
 
 Outcome<json> Hold(ControlContext& context, const json& request) {
-  PRISM_ASSIGN(fs::VolumeInfo volume,
-               context.host.Hold(Text(request, "name"), Text(request, "tag")));
+  PRISM_ASSIGN(fs::VolumeInfo volume, context.host.Hold(Text(request, "name"), Text(request, "tag"),
+                                                        Text(request, "request_key")));
   return Describe(volume);
 }
 
 Outcome<json> Release(ControlContext& context, const json& request) {
   PRISM_ASSIGN(fs::VolumeInfo volume,
-               context.host.Release(Text(request, "name"), Text(request, "tag")));
+               context.host.Release(Text(request, "name"), Text(request, "tag"),
+                                    Text(request, "request_key")));
   return Describe(volume);
 }
 
@@ -91,6 +86,8 @@ std::span<const ContextVerb> SnapshotVerbs() {
       ContextVerb{"clone",
                   {{{"source"},
                     {"targets", kTexts},
+                    {"identity", kRules, false},
+                    {"barrier_ms", kNumber, false},
                     {"quota_bytes", kNumber, false},
                     {"quota_inodes", kNumber, false},
                     {"quota_exclusive", kFlag, false},
@@ -106,8 +103,8 @@ std::span<const ContextVerb> SnapshotVerbs() {
                   Quota},
       ContextVerb{"snapshot", {{{"names", kTexts}, {"ttl_sec", kNumber, false}, kKey}}, Snapshot},
       ContextVerb{"rollback", {{{"name"}, kKey}}, Rollback},
-      ContextVerb{"hold", {{{"name"}, {"tag"}}}, Hold},
-      ContextVerb{"release", {{{"name"}, {"tag"}}}, Release},
+      ContextVerb{"hold", {{{"name"}, {"tag"}, kKey}}, Hold},
+      ContextVerb{"release", {{{"name"}, {"tag"}, kKey}}, Release},
       ContextVerb{
           "diff", {{{"a"}, {"b"}, {"content", kFlag, false}, {"max", kNumber, false}}}, Diff},
       ContextVerb{"du", {{{"names", kTexts, false}}}, Du},

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <span>
 
+#include "server/control_birth.h"
 #include "server/control_snapshots.h"
 #include "server/control_vms.h"
 
@@ -51,7 +52,8 @@ struct ControlVerbs {
   static Outcome<json> Create(ControlSession& session, const json& request) {
     const bool importing = Flag(request, "importing");
     PRISM_ASSIGN(fs::VolumeInfo volume,
-                 session.context_.host.Create(Text(request, "name"), importing));
+                 session.context_.host.Create(Text(request, "name"), importing,
+                                              Text(request, "request_key")));
     if (importing) session.imports_.push_back(volume.id);
     return Describe(volume);
   }
@@ -92,8 +94,9 @@ struct ControlVerbs {
   }
 
   static Outcome<json> Rename(ControlSession& session, const json& request) {
-    PRISM_TRY(session.context_.host.Rename(Text(request, "from"), Text(request, "to")));
-    PRISM_ASSIGN(fs::VolumeInfo volume, session.context_.host.Show(Text(request, "to")));
+    PRISM_ASSIGN(fs::VolumeInfo volume,
+                 session.context_.host.Rename(Text(request, "from"), Text(request, "to"),
+                                              Text(request, "request_key")));
     return Describe(volume);
   }
 
@@ -117,13 +120,14 @@ struct ControlVerbs {
 
 std::span<const ControlVerbs::Verb> ControlVerbs::All() {
   static constexpr Field kName{"name"};
+  static constexpr Field kKey{"request_key", FieldType::kText, false};
   static constexpr std::array kVerbs = {
       Verb{"ping", {}, Ping},
-      Verb{"create", {{kName, {"importing", FieldType::kFlag, false}}}, Create},
+      Verb{"create", {{kName, {"importing", FieldType::kFlag, false}, kKey}}, Create},
       Verb{"publish", {{kName}}, Publish},
       Verb{"show", {{kName, {"exclusive", FieldType::kFlag, false}}}, Show},
       Verb{"access", {{kName, {"rules", FieldType::kText, false}}}, Access},
-      Verb{"rename", {{{"from"}, {"to"}}}, Rename},
+      Verb{"rename", {{{"from"}, {"to"}, kKey}}, Rename},
       Verb{"stat", {}, Stat},
   };
   return kVerbs;
@@ -156,7 +160,7 @@ Outcome<json> ControlSession::Dispatch(std::string_view line) {
     PRISM_TRY(CheckFields(row.name, row.fields, request));
     return row.handler(*this, request);
   }
-  for (std::span<const ContextVerb> rows : {SnapshotVerbs(), VmVerbs()}) {
+  for (std::span<const ContextVerb> rows : {SnapshotVerbs(), BirthVerbs(), VmVerbs()}) {
     for (const ContextVerb& row : rows) {
       if (row.name != name) continue;
       PRISM_TRY(CheckFields(row.name, row.fields, request));

@@ -14,6 +14,7 @@
 #include <memory>
 
 #include "fs/base/freed_memory.h"
+#include "fs/core/snapshot_view.h"
 #include "server/control_server.h"
 #include "server/fd_store.h"
 #include "server/lane_report.h"
@@ -60,16 +61,20 @@ Outcome<std::unique_ptr<vrpc::Server>> StartLanes(const Options& options, fs::Ho
 
 // For the clients of this host: any volume.
 Outcome<void> AddHostPort(vrpc::Server& lanes, const std::string& path, fs::Host& host) {
-  return lanes.AddPort({.name = kHostPort,
-                        .path = path,
-                        .uid = geteuid(),
-                        .opener = [&host](const vrpc::OpenRequest& request)
-                            -> Outcome<std::shared_ptr<fs::FileSystem>> {
-                          if (!request.resume)
-                            return host.Attach(request.volume, request.importing);
-                          PRISM_ASSIGN(const fs::VolumeInfo volume, host.Show(request.volume));
-                          return host.Resume(volume.id);
-                        }});
+  return lanes.AddPort(
+      {.name = kHostPort,
+       .path = path,
+       .uid = geteuid(),
+       .opener =
+           [&host](const vrpc::OpenRequest& request) -> Outcome<std::shared_ptr<fs::FileSystem>> {
+         if (request.importing) return host.Attach(request.volume, true);
+         PRISM_ASSIGN(const fs::VolumeInfo volume, host.Show(request.volume));
+         PRISM_ASSIGN(std::shared_ptr<fs::FileSystem> fs,
+                      request.resume ? host.Resume(volume.id) : host.Attach(volume.id));
+         if (!request.snapshots) return fs;
+         return fs::WithSnapshots(host, volume.id, std::move(fs),
+                                  [](const fs::VolumeInfo&) { return true; });
+       }});
 }
 
 Outcome<void> Serve(const Options& options, const sigset_t& signals) {

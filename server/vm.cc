@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "fs/core/snapshot_view.h"
+
 namespace prism::server {
 
 using nlohmann::json;
@@ -74,6 +76,13 @@ Outcome<std::shared_ptr<fs::FileSystem>> Vm::Open(fs::Host& host,
   PRISM_ASSIGN(const VolumeId id, Resolve(host, request.volume));
   PRISM_ASSIGN(std::shared_ptr<fs::FileSystem> fs,
                request.resume ? host.Resume(id) : host.Attach(id));
+  if (request.snapshots) {
+    std::set<VolumeId> attached;
+    for (const Volume& volume : volumes_) attached.insert(volume.id);
+    fs = fs::WithSnapshots(host, id, std::move(fs), [attached](const fs::VolumeInfo& snapshot) {
+      return attached.contains(snapshot.id);
+    });
+  }
   std::erase_if(opened_, [](const Opened& opened) { return opened.fs.expired(); });
   opened_.push_back({request.client, id, fs});
   return fs;

@@ -79,7 +79,9 @@ Outcome<std::shared_ptr<Client>> Client::Connect(const EndpointFactory& endpoint
   PRISM_ASSIGN(uint32_t index, endpoint->ClaimLane(geometry.lanes));
   LaneMemory lane(memory.data(), geometry, index);
   Hello hello = HelloFor(options.volume);
-  hello.flags = (options.importing ? kHelloImporting : 0u) | (options.resume ? kHelloResume : 0u);
+  hello.flags = (options.importing ? kHelloImporting : 0u) | (options.resume ? kHelloResume : 0u) |
+                (options.barriers ? kHelloBarriers : 0u) |
+                (options.snapshots ? kHelloSnapshots : 0u);
   hello.queues = options.queues;
   hello.client = options.client != 0 ? options.client : RandomNumber();
   uint32_t vector = geometry.handshake_vector(index);
@@ -383,6 +385,10 @@ Result<InodeId> Client::FindDone(const fs::RequestId& request) {
   PRISM_ASSIGN(FindDoneReply reply,
                Call<FindDoneReply>(*session_, Op::kFindDone, {}, FindDoneRequest{request.number}));
   return reply.ino;
+}
+
+Status Client::AnswerBarrier(const fs::Caller& caller, uint64_t cookie, bool written) {
+  return CallStatus(*session_, Op::kAnswerBarrier, caller, AnswerBarrierRequest{cookie, written});
 }
 
 Status Client::Lock(const fs::Caller& caller, const fs::LockArgs& args) {

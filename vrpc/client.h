@@ -27,6 +27,8 @@ class Session;
 struct ConnectOptions {
   std::string volume;
   bool importing = false;       // to fill an import that is not published yet
+  bool barriers = false;        // the listener answers Event::kBarrier
+  bool snapshots = false;       // the root has a directory .snapshot (PROTOCOL.md)
   uint32_t timeout_ms = 10000;  // for connecting and the handshake
   uint32_t queues = 0;          // calls that can be under way; 0: as many as the server gives
   uint32_t spin_us_max = 50;    // longest polling for a reply before sleeping; 0: never
@@ -109,6 +111,7 @@ class Client final : public fs::FileSystem {
                              InodeId to, uint64_t to_offset, uint64_t length) override;
   Status Release(const fs::Caller& caller, InodeId ino) override;
   // Of this client's requests: the rest of the id is not looked at.
+  Status AnswerBarrier(const fs::Caller& caller, uint64_t cookie, bool written) override;
   Result<InodeId> FindDone(const fs::RequestId& request) override;
   Status Lock(const fs::Caller& caller, const fs::LockArgs& args) override;
   Result<std::optional<fs::LockHolder>> TestLock(const fs::Caller& caller,

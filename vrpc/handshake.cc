@@ -113,7 +113,9 @@ Outcome<void> CheckHello(const Hello& hello) {
   if (hello.version_min > kVersion || hello.version_max < kVersion)
     return Explain(Err::kNotSupported, "the server speaks version {}, the client {} to {}",
                    kVersion, hello.version_min, hello.version_max);
-  if ((hello.flags & ~(kHelloImporting | kHelloResume | kHelloBye)) != 0 || hello.reserved != 0)
+  constexpr uint32_t kFlags =
+      kHelloImporting | kHelloResume | kHelloBye | kHelloBarriers | kHelloSnapshots;
+  if ((hello.flags & ~kFlags) != 0 || hello.reserved != 0)
     return Explain(Err::kNotSupported, "the hello has flags this server does not know");
   if ((hello.flags & kHelloBye) != 0) return {};
   if (hello.client == 0) return Explain(Err::kInvalid, "a client's number is never 0");

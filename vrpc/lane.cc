@@ -225,8 +225,7 @@ bool Lane::Tell(const fs::Event& event) {
   slot.kind = static_cast<uint8_t>(event.kind);
   slot.name_bytes = static_cast<uint16_t>(event.name.size());
   std::memcpy(slot.name, event.name.data(), event.name.size());
-  if (event.kind == fs::Event::Kind::kLockGranted)
-    std::memcpy(slot.name, &event.cookie, sizeof event.cookie);
+  if (HasCookie(event.kind)) std::memcpy(slot.name, &event.cookie, sizeof event.cookie);
   switch (events_.Push(slot)) {
     case Look::kEntry:
       return true;

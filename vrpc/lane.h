@@ -37,6 +37,7 @@ class Lane final : public fs::EventListener {
     uint64_t session = 0;  // never used again by this server
     std::string volume;
     bool importing = false;
+    bool barriers = false;  // its client answers them
     uint64_t client = 0;
     std::string who;  // for the log: port, process, lane
   };
@@ -82,6 +83,7 @@ class Lane final : public fs::EventListener {
   bool Poll(uint32_t queue, SpinGate& gate);
 
   void OnEvent(const fs::Event& event) override;
+  bool AnswersBarriers() const override { return origin_.barriers; }
 
  private:
   struct Queue {

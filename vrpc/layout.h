@@ -83,9 +83,11 @@ inline constexpr size_t kVolumeNameMax = 128;                 // bytes
 inline constexpr size_t kAnswerMessageMax = 448;              // bytes
 
 // Flags of a Hello.
-inline constexpr uint32_t kHelloImporting = 1;  // attach to fill an import
-inline constexpr uint32_t kHelloResume = 2;     // this client had a session that was lost
-inline constexpr uint32_t kHelloBye = 4;        // end the session and begin none
+inline constexpr uint32_t kHelloImporting = 1;   // attach to fill an import
+inline constexpr uint32_t kHelloResume = 2;      // this client had a session that was lost
+inline constexpr uint32_t kHelloBye = 4;         // end the session and begin none
+inline constexpr uint32_t kHelloBarriers = 8;    // this client answers barriers
+inline constexpr uint32_t kHelloSnapshots = 16;  // the root has a directory .snapshot
 
 struct Hello {
   uint64_t magic;

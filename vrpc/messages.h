@@ -43,8 +43,9 @@ enum class Op : uint16_t {
   kCancelLock = 27,
   kDropLocks = 28,
   kFindDone = 29,
+  kAnswerBarrier = 30,
 };
-inline constexpr uint16_t kOpCount = 30;
+inline constexpr uint16_t kOpCount = 31;
 
 struct Nothing {};  // Null, Statfs, Sync; and every reply without a result
 inline auto FieldsOf(Nothing&) { return std::tuple<>(); }
@@ -248,6 +249,12 @@ struct FindDoneReply {
   InodeId ino = 0;
 };
 inline auto FieldsOf(FindDoneReply& v) { return std::tie(v.ino); }
+
+struct AnswerBarrierRequest {
+  uint64_t cookie = 0;
+  bool written = false;
+};
+inline auto FieldsOf(AnswerBarrierRequest& v) { return std::tie(v.cookie, v.written); }
 
 // Strings that break the contract's bounds travel cut to one byte more than allowed, or a little:
 // the server refuses them for the same reason as if it had seen all.

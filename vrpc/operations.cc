@@ -287,6 +287,11 @@ Err ServeFindDone(ServeContext& c) {
   return Err::kOk;
 }
 
+Err ServeAnswerBarrier(ServeContext& c) {
+  VRPC_PARSE(AnswerBarrierRequest, request);
+  return Answer(c, c.fs.AnswerBarrier(c.caller, request.cookie, request.written));
+}
+
 constexpr std::array<OperationRow, kOpCount> kOperations = {{
     {Op::kNull, "null", ServeNull},
     {Op::kStatfs, "statfs", ServeStatfs},
@@ -318,6 +323,7 @@ constexpr std::array<OperationRow, kOpCount> kOperations = {{
     {Op::kCancelLock, "cancel_lock", ServeCancelLock},
     {Op::kDropLocks, "drop_locks", ServeDropLocks},
     {Op::kFindDone, "find_done", ServeFindDone},
+    {Op::kAnswerBarrier, "answer_barrier", ServeAnswerBarrier},
 }};
 
 constexpr bool RowsAreInOrder() {

@@ -329,6 +329,10 @@ Result<uint64_t> ResumingClient::CopyRange(const fs::Caller& caller, InodeId fro
       [&](Client& c) { return c.CopyRange(caller, from, from_offset, to, to_offset, length); });
 }
 
+Status ResumingClient::AnswerBarrier(const fs::Caller& caller, uint64_t cookie, bool written) {
+  return Do([&](Client& c) { return c.AnswerBarrier(caller, cookie, written); });
+}
+
 Status ResumingClient::Release(const fs::Caller& caller, InodeId ino) {
   bool repeated = false;
   PRISM_TRY(Do([&](Client& c) -> Status {

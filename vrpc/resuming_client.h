@@ -98,6 +98,7 @@ class ResumingClient final : public fs::FileSystem {
   Result<uint64_t> CopyRange(const fs::Caller& caller, InodeId from, uint64_t from_offset,
                              InodeId to, uint64_t to_offset, uint64_t length) override;
   Status Release(const fs::Caller& caller, InodeId ino) override;
+  Status AnswerBarrier(const fs::Caller& caller, uint64_t cookie, bool written) override;
   Status Lock(const fs::Caller& caller, const fs::LockArgs& args) override;
   Result<std::optional<fs::LockHolder>> TestLock(const fs::Caller& caller,
                                                  const fs::LockArgs& args) override;

@@ -30,6 +30,7 @@ struct OpenRequest {
   std::string_view volume;  // 1 to kVolumeNameMax bytes of anything
   bool importing = false;   // to fill an import that is not published yet
   bool resume = false;      // the client had a session that was lost
+  bool snapshots = false;   // the root shall have a directory .snapshot
   uint64_t client = 0;      // never 0
 };
 

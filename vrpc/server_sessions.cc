@@ -75,6 +75,7 @@ Outcome<Answer> Server::Impl::OpenSession(Connection& connection, uint32_t lane,
   Lane::Origin origin{.session = next_session_++,
                       .volume = std::string(hello.volume, hello.volume_bytes),
                       .importing = (hello.flags & kHelloImporting) != 0,
+                      .barriers = (hello.flags & kHelloBarriers) != 0,
                       .client = hello.client,
                       .who = fmt::format("lane {} (port '{}', pid {})", slot.info.id, port.name,
                                          connection.peer.pid)};
@@ -82,6 +83,7 @@ Outcome<Answer> Server::Impl::OpenSession(Connection& connection, uint32_t lane,
                port.opener({.volume = origin.volume,
                             .importing = origin.importing,
                             .resume = (hello.flags & kHelloResume) != 0,
+                            .snapshots = (hello.flags & kHelloSnapshots) != 0,
                             .client = hello.client}));
   answer.session = origin.session;
   answer.queues = memory.geometry().queues;

@@ -265,11 +265,11 @@ void Session::DrainEvents() {
   EventSlot slot;
   Look look;
   while ((look = events_.Pop(slot)) == Look::kEntry) {
-    if (slot.kind > static_cast<uint8_t>(fs::Event::Kind::kLockGranted) ||
+    if (slot.kind > static_cast<uint8_t>(fs::Event::Kind::kBarrier) ||
         slot.name_bytes > fs::kNameMax)
       return Break("an event is out of bounds");
     fs::Event event{.kind = static_cast<fs::Event::Kind>(slot.kind), .ino = slot.ino};
-    if (event.kind == fs::Event::Kind::kLockGranted)
+    if (HasCookie(event.kind))
       std::memcpy(&event.cookie, slot.name, sizeof event.cookie);
     else
       event.name.assign(slot.name, slot.name_bytes);

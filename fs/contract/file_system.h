@@ -187,6 +187,10 @@ struct Event {
     // call that asked has returned. After kAll one may have been lost: asking once more without
     // waiting tells.
     kLockGranted = 4,
+    // Somebody is about to take a cut of the volume: the receiver writes what it holds and the file
+    // system has not seen (pages of shared mappings), and then says AnswerBarrier with `cookie`.
+    // Comes to those alone whose listener AnswersBarriers.
+    kBarrier = 5,
   };
   Kind kind = Kind::kInode;
   InodeId ino = 0;
@@ -194,11 +198,18 @@ struct Event {
   uint64_t cookie = 0;
 };
 
+// Of an event that is about one request of the receiver, or asks it for an answer.
+inline bool HasCookie(Event::Kind kind) {
+  return kind == Event::Kind::kLockGranted || kind == Event::Kind::kBarrier;
+}
+
 class EventListener {
  public:
   virtual ~EventListener() = default;
   // Called from any thread, after the change; must not block and must not call the file system.
   virtual void OnEvent(const Event& event) = 0;
+  // Does not change while it listens.
+  virtual bool AnswersBarriers() const { return false; }
 };
 
 class FileSystem {
@@ -288,6 +299,12 @@ class FileSystem {
   virtual Result<InodeId> FindDone(const RequestId& request) {
     (void)request;
     return Fail(Err::kNoEntry);
+  }
+
+  // To Event::kBarrier: all was written, or it could not be. kNoEntry: nobody waits for it any more.
+  virtual Status AnswerBarrier(const Caller& caller, uint64_t cookie, bool written) {
+    (void)caller, (void)cookie, (void)written;
+    return Fail(Err::kNotSupported);
   }
 
   // LOCKS: see fs/contract/lock.h. Of any existing inode, on read-only volumes too. An

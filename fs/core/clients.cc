@@ -15,6 +15,9 @@ void Clients::Detach(ClientId id) {
   std::unique_lock lock(mutex_);
   std::erase_if(clients_, [&](const Client& client) { return client.id == id; });
   count_.store(static_cast<uint32_t>(clients_.size()), std::memory_order_relaxed);
+  std::lock_guard barriers_lock(barriers_mutex_);
+  for (auto& [cookie, waiting] : barriers_) waiting.silent.erase(id);
+  answered_.notify_all();
 }
 
 void Clients::SetListener(ClientId id, EventListener* listener) {
@@ -44,6 +47,48 @@ void Clients::TellGranted(ClientId id, InodeId ino, uint64_t cookie) {
   const Event event{Event::Kind::kLockGranted, ino, {}, cookie};
   for (const Client& client : clients_)
     if (client.id == id && client.listener != nullptr) client.listener->OnEvent(event);
+}
+
+BarrierResult Clients::Barrier(std::chrono::milliseconds timeout) {
+  BarrierResult result;
+  uint64_t cookie = 0;
+  {
+    std::shared_lock lock(mutex_);
+    std::vector<EventListener*> asked;
+    Waiting waiting;
+    for (const Client& client : clients_) {
+      if (client.listener != nullptr && client.listener->AnswersBarriers()) {
+        asked.push_back(client.listener);
+        waiting.silent.insert(client.id);
+      } else {
+        ++(client.holds_orphans ? result.mute : result.network);
+      }
+    }
+    result.asked = static_cast<uint32_t>(asked.size());
+    {
+      std::lock_guard barriers_lock(barriers_mutex_);
+      cookie = next_barrier_++;
+      barriers_.emplace(cookie, std::move(waiting));
+    }
+    for (EventListener* listener : asked) listener->OnEvent({Event::Kind::kBarrier, 0, {}, cookie});
+  }
+  std::unique_lock lock(barriers_mutex_);
+  Waiting& waiting = barriers_.at(cookie);
+  answered_.wait_for(lock, timeout, [&] { return waiting.silent.empty(); });
+  result.late = static_cast<uint32_t>(waiting.silent.size());
+  result.failed = waiting.failed;
+  barriers_.erase(cookie);
+  return result;
+}
+
+Status Clients::AnswerBarrier(ClientId client, uint64_t cookie, bool written) {
+  std::lock_guard lock(barriers_mutex_);
+  auto found = barriers_.find(cookie);
+  if (found == barriers_.end() || found->second.silent.erase(client) == 0)
+    return Fail(Err::kNoEntry);
+  found->second.failed += !written;
+  answered_.notify_all();
+  return {};
 }
 
 }  // namespace prism::fs

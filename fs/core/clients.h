@@ -2,8 +2,12 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
+#include <map>
 #include <mutex>
+#include <set>
 #include <shared_mutex>
 #include <string_view>
 #include <vector>
@@ -13,6 +17,15 @@
 namespace prism::fs {
 
 using ClientId = uint64_t;  // unique within one VolumeCore
+
+// What came of asking all clients to write what they hold.
+struct BarrierResult {
+  uint32_t asked = 0;
+  uint32_t late = 0;     // did not answer in time
+  uint32_t failed = 0;   // could not write everything
+  uint32_t mute = 0;     // cannot be asked
+  uint32_t network = 0;  // of NFS: cannot be asked either
+};
 
 // THREADS: any.
 class Clients {
@@ -38,8 +51,16 @@ class Clients {
   }
   // To everybody: nothing that they know of the volume need hold any more.
   void TellAll() { Tell(0, Event::Kind::kAll, 0, {}); }
+  // To everybody: something that none of them has done.
+  void TellAllOfEntry(InodeId dir, std::string_view name) {
+    Tell(0, Event::Kind::kEntry, dir, name);
+  }
   // To `client` alone, if it still listens.
   void TellGranted(ClientId client, InodeId ino, uint64_t cookie);
+
+  // Event::kBarrier to all who answer it, and their answers. Who leaves meanwhile has nothing left.
+  BarrierResult Barrier(std::chrono::milliseconds timeout);
+  Status AnswerBarrier(ClientId client, uint64_t cookie, bool written);
 
  private:
   struct Client {
@@ -47,12 +68,21 @@ class Clients {
     bool holds_orphans = true;
     EventListener* listener = nullptr;
   };
+  struct Waiting {
+    std::set<ClientId> silent;  // were asked and have not answered
+    uint32_t failed = 0;
+  };
   void Tell(ClientId self, Event::Kind kind, InodeId ino, std::string_view name);
 
   mutable std::shared_mutex mutex_;  // shared while listeners are called
   std::vector<Client> clients_;
   ClientId next_ = 1;
   std::atomic<uint32_t> count_{0};
+
+  std::mutex barriers_mutex_;  // after mutex_
+  std::condition_variable answered_;
+  std::map<uint64_t, Waiting> barriers_;  // by cookie
+  uint64_t next_barrier_ = 1;
 };
 
 }  // namespace prism::fs

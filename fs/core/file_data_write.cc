@@ -92,6 +92,7 @@ Result<WriteResult> FileData::TryWrite(InodeId ino, uint64_t offset, Append appe
   StatePtr state;
   {
     DataBarrier::Pass pass(barrier_);
+    if (map_.read_only()) return Fail(Err::kReadOnly);  // sealed while this waited
     InodeRecord record;
     bool has_quota = false;
     {

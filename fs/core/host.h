@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "cow/check_report.h"
 #include "cow/quota.h"
 #include "fs/base/failure.h"
+#include "fs/base/function_ref.h"
 #include "fs/contract/file_system.h"
 #include "fs/core/diff.h"
 
@@ -38,6 +40,8 @@ struct VolumeInfo {
   VolumeId parent_id = 0;    // which may be gone
   VolumeId snapshot_of = 0;  // not 0: a read-only snapshot of that volume
   bool importing = false;
+  bool sealed = false;   // for good: nobody can change it, but clones of it
+  bool flushed = false;  // a clone behind a barrier, which all clients of its source passed
   int64_t created_sec = 0;
   int64_t expires_sec = 0;  // it goes by itself then, unless held; 0: never
   std::vector<std::string> holds;
@@ -75,6 +79,35 @@ struct StoreStats {
   uint64_t pending_nodes = 0;  // trees of destroyed volumes still to be walked; 0: all came back
 };
 
+// What is done to clones before anybody sees them.
+struct Preparation {
+  // Called once for each target, with its name and the clone, which it may change at will. A
+  // failure is that of the whole call.
+  FunctionRef<Outcome<void>(std::string_view target, FileSystem& clone)> prepare;
+  std::string description;  // all that decides what it does, as far as the caller chose it
+};
+
+struct CloneOptions {
+  std::string_view request_key = {};
+  const Preparation* preparation = nullptr;
+  // The clients of the source are asked to write what they hold, and the cut waits so long for it.
+  std::optional<uint32_t> barrier_ms = {};
+  cow::QuotaChange quota = {};
+};
+inline constexpr uint32_t kBarrierMsMax = 600000;
+
+struct CloneResult {
+  std::vector<VolumeInfo> volumes;
+  // With a barrier, why it was none, and the cut is as after a power cut of its clients; or empty.
+  std::string reason;
+};
+
+// Who looks at a volume as it is at one instant.
+struct Inspection {
+  FunctionRef<Outcome<void>(FileSystem& cut)> inspect;  // a failure is that of the whole call
+  std::string description;                              // as that of Preparation
+};
+
 // Volume names: 1..128 bytes of [A-Za-z0-9._-], not beginning with '.' or '-'.
 // Snapshots are read-only volumes named NAME@LABEL (128 bytes at most), which belong to the volume
 // NAME: they are renamed with it, and it is not destroyed without them. Everything that takes the
@@ -90,7 +123,8 @@ class Host {
   // one, names the call: who repeats it with the same key and the same arguments, also after a
   // crash, gets the first answer and nothing is done again; other arguments are kInvalid. The last
   // thousand or so are remembered.
-  virtual Outcome<VolumeInfo> Create(std::string_view name, bool importing) = 0;
+  virtual Outcome<VolumeInfo> Create(std::string_view name, bool importing,
+                                     std::string_view request_key = {}) = 0;
   // An import is invisible to Clone and Attach-by-mount until published; volumes still importing
   // at start are destroyed.
   virtual Outcome<void> Publish(std::string_view name) = 0;
@@ -99,12 +133,25 @@ class Host {
                                                  const std::vector<std::string>& targets,
                                                  std::string_view request_key = {},
                                                  const cow::QuotaChange& quota = {}) = 0;
+  // The same with options. What a preparation does to the clones is done before they are there for
+  // anybody: none is ever seen, nor left by a crash, without it.
+  virtual Outcome<CloneResult> CloneWith(std::string_view source,
+                                         const std::vector<std::string>& targets,
+                                         const CloneOptions& options) = 0;
   // What a volume may grow to, from now on, whatever it holds already. Growth beyond is kQuota,
   // over every front end; what has been acknowledged before is never refused later. Clones inherit
   // it, unless Clone is told otherwise; a rollback does not change it. Not of a snapshot
   // (kInvalid).
   virtual Outcome<VolumeInfo> SetQuota(std::string_view name, const cow::QuotaChange& change,
                                        std::string_view request_key = {}) = 0;
+  // From now on and for good, whoever would change the volume is answered kReadOnly; it can be
+  // renamed, cloned and destroyed. What is sealed is exactly what was inspected: kBusy if
+  // the volume keeps changing meanwhile. Sealing twice is no error, and inspects nothing. Not of
+  // snapshots (kInvalid).
+  virtual Outcome<VolumeInfo> Seal(std::string_view name, const Inspection& inspection,
+                                   std::string_view request_key = {}) = 0;
+  // Only looks; at snapshots too.
+  virtual Outcome<VolumeInfo> Inspect(std::string_view name, const Inspection& inspection) = 0;
   // `names` are NAME@LABEL, of one or several volumes; one cut for all, as Clone. ttl_sec: how long
   // they live, 0 for as long as they are not destroyed.
   virtual Outcome<std::vector<VolumeInfo>> Snapshot(const std::vector<std::string>& names,
@@ -117,14 +164,17 @@ class Host {
                                        std::string_view request_key = {}) = 0;
   // While a volume or snapshot has holds it is not destroyed (kBusy), nor does it expire. Holding
   // twice, or releasing what is not held, is no error. Tags are made as names are.
-  virtual Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag) = 0;
-  virtual Outcome<VolumeInfo> Release(std::string_view name, std::string_view tag) = 0;
+  virtual Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag,
+                                   std::string_view request_key = {}) = 0;
+  virtual Outcome<VolumeInfo> Release(std::string_view name, std::string_view tag,
+                                      std::string_view request_key = {}) = 0;
   // At once, attached or not: its FileSystem objects answer kStale from then on. A volume that has
   // snapshots is kBusy unless they are named too or `recursive` is set.
   virtual Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false,
                                 std::string_view request_key = {}) = 0;
   // A snapshot gets a new label of the same volume.
-  virtual Outcome<void> Rename(std::string_view from, std::string_view to) = 0;
+  virtual Outcome<VolumeInfo> Rename(std::string_view from, std::string_view to,
+                                     std::string_view request_key = {}) = 0;
 
   virtual std::vector<VolumeInfo> List() = 0;  // by name; each is followed by its snapshots
   virtual Outcome<VolumeInfo> Show(std::string_view name) = 0;

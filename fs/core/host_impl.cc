@@ -101,6 +101,8 @@ VolumeInfo HostImpl::InfoOf(const clone::CatalogEntry& entry) {
   info.parent_id = entry.row.parent_id;
   info.snapshot_of = entry.row.snapshot_of;
   info.importing = entry.row.importing;
+  info.sealed = entry.row.sealed;
+  info.flushed = entry.row.flushed;
   info.created_sec = entry.row.created_sec;
   info.expires_sec = entry.row.expires_sec;
   info.holds = entry.row.holds;
@@ -120,15 +122,27 @@ std::vector<VolumeInfo> HostImpl::InfosOf(const std::vector<clone::CatalogEntry>
   return infos;
 }
 
-// A volume is published when its root directory is there: a crash in between leaves none.
-Outcome<VolumeInfo> HostImpl::Create(std::string_view name, bool importing) {
-  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Create(name, true));
-  if (Status formatted = FormatVolume(*entry.volume); !formatted) {
-    (void)catalog_->Destroy({std::string(name)});
-    return Failed(formatted.error(), "making the root directory");
+// Nobody sees a volume before its root directory is there.
+Outcome<VolumeInfo> HostImpl::Create(std::string_view name, bool importing,
+                                     std::string_view request_key) {
+  if (importing) {
+    PRISM_ASSIGN(clone::CatalogEntry filled, catalog_->Create(name, true));
+    if (Status formatted = FormatVolume(*filled.volume); !formatted) {
+      (void)catalog_->Destroy({std::string(name)});
+      return Failed(formatted.error(), "making the root directory");
+    }
+    return Show(name);
   }
-  if (!importing) PRISM_TRY(catalog_->Publish(name));
-  return Show(name);
+  PRISM_ASSIGN(const clone::Request request,
+               clone::NameRequest(request_key, "create", {std::string(name)}));
+  PRISM_ASSIGN(const auto done, catalog_->FindDone(request));
+  if (done) return InfoOf(done->front());
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->CreateUnborn());
+  HiddenVolumes unborn(*catalog_, {entry});
+  if (Status formatted = FormatVolume(*entry.volume); !formatted)
+    return Failed(formatted.error(), "making the root directory");
+  PRISM_ASSIGN(const std::vector<VolumeInfo> infos, Reveal(unborn, {std::string(name)}, request));
+  return infos.front();
 }
 
 Outcome<void> HostImpl::Publish(std::string_view name) {
@@ -169,6 +183,8 @@ Outcome<void> HostImpl::Destroy(const std::vector<std::string>& names, bool recu
   for (const clone::CatalogEntry& entry : entries) ids.push_back(entry.row.id);
   PRISM_TRY(catalog_->Destroy(names, recursive, request));
   DropCores(ids);
+  for (const clone::CatalogEntry& entry : entries)
+    if (entry.row.snapshot_of != 0) TellSnapshot(entry.row.snapshot_of, entry.row.name);
   return {};
 }
 
@@ -183,8 +199,14 @@ void HostImpl::DropCores(const std::vector<VolumeId>& ids) {
   }
 }
 
-Outcome<void> HostImpl::Rename(std::string_view from, std::string_view to) {
-  return catalog_->Rename(from, to);
+Outcome<VolumeInfo> HostImpl::Rename(std::string_view from, std::string_view to,
+                                     std::string_view request_key) {
+  PRISM_ASSIGN(const clone::Request request,
+               clone::NameRequest(request_key, "rename", {std::string(from), std::string(to)}));
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Rename(from, to, request));
+  if (entry.row.snapshot_of != 0)
+    for (std::string_view name : {from, to}) TellSnapshot(entry.row.snapshot_of, name);
+  return InfoOf(entry);
 }
 
 std::vector<VolumeInfo> HostImpl::List() { return InfosOf(catalog_->List()); }

@@ -11,6 +11,7 @@
 #include "clone/catalog.h"
 #include "fs/core/dirty_budget.h"
 #include "fs/core/flusher.h"
+#include "fs/core/hidden_volumes.h"
 #include "fs/core/host.h"
 #include "fs/core/volume_core.h"
 
@@ -33,7 +34,8 @@ class HostImpl : public Host {
   ~HostImpl() override;
   Outcome<void> Begin();  // once, before anything else
 
-  Outcome<VolumeInfo> Create(std::string_view name, bool importing) override;
+  Outcome<VolumeInfo> Create(std::string_view name, bool importing,
+                             std::string_view request_key = {}) override;
   Outcome<void> Publish(std::string_view name) override;
   Outcome<std::vector<VolumeInfo>> Clone(std::string_view source,
                                          const std::vector<std::string>& targets,
@@ -41,15 +43,23 @@ class HostImpl : public Host {
                                          const cow::QuotaChange& quota = {}) override;
   Outcome<VolumeInfo> SetQuota(std::string_view name, const cow::QuotaChange& change,
                                std::string_view request_key = {}) override;
+  Outcome<CloneResult> CloneWith(std::string_view source, const std::vector<std::string>& targets,
+                                 const CloneOptions& options) override;
+  Outcome<VolumeInfo> Seal(std::string_view name, const Inspection& inspection,
+                           std::string_view request_key = {}) override;
+  Outcome<VolumeInfo> Inspect(std::string_view name, const Inspection& inspection) override;
   Outcome<std::vector<VolumeInfo>> Snapshot(const std::vector<std::string>& names, int64_t ttl_sec,
                                             std::string_view request_key = {}) override;
   Outcome<VolumeInfo> Rollback(std::string_view snapshot,
                                std::string_view request_key = {}) override;
-  Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag) override;
-  Outcome<VolumeInfo> Release(std::string_view name, std::string_view tag) override;
+  Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag,
+                           std::string_view request_key = {}) override;
+  Outcome<VolumeInfo> Release(std::string_view name, std::string_view tag,
+                              std::string_view request_key = {}) override;
   Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false,
                         std::string_view request_key = {}) override;
-  Outcome<void> Rename(std::string_view from, std::string_view to) override;
+  Outcome<VolumeInfo> Rename(std::string_view from, std::string_view to,
+                             std::string_view request_key = {}) override;
   std::vector<VolumeInfo> List() override;
   Outcome<VolumeInfo> Show(std::string_view name) override;
   Outcome<VolumeInfo> Show(VolumeId id) override;
@@ -84,6 +94,18 @@ class HostImpl : public Host {
   std::vector<VolumeInfo> InfosOf(const std::vector<clone::CatalogEntry>& entries);
   Outcome<ExclusiveUsage> CountExclusive(std::vector<clone::CatalogEntry> entries);
   void DropCores(const std::vector<VolumeId>& ids);
+  // Those are told who see a snapshot's volume with its snapshots in it.
+  void TellSnapshot(VolumeId volume, std::string_view name);
+  std::string FlushClients(VolumeId id, uint32_t timeout_ms);  // why not; empty: all have
+  Outcome<std::vector<clone::CatalogEntry>> CloneUnborn(const clone::CatalogEntry& source,
+                                                        std::string_view name, size_t count,
+                                                        bool flushed);
+  Outcome<void> Prepare(const clone::CatalogEntry& unborn, std::string_view target,
+                        const Preparation& preparation);
+  Outcome<void> InspectPin(const clone::CatalogEntry& pin, const Inspection& inspection);
+  Outcome<std::vector<VolumeInfo>> Reveal(HiddenVolumes& unborn,
+                                          const std::vector<std::string>& names,
+                                          const clone::Request& request);
   // Stops the data of a volume, for a cut.
   Outcome<DataGate> GateOf(VolumeId id);
   void DestroyExpired();

@@ -2,6 +2,7 @@
 #include <spdlog/spdlog.h>
 
 #include "fs/core/host_impl.h"
+#include "fs/core/snapshot_view.h"
 
 namespace prism::fs {
 namespace {
@@ -41,6 +42,8 @@ Outcome<std::vector<VolumeInfo>> HostImpl::Snapshot(const std::vector<std::strin
   const int64_t expires_sec = ttl_sec == 0 ? 0 : clone::NowSec() + ttl_sec;
   PRISM_ASSIGN(std::vector<clone::CatalogEntry> entries,
                catalog_->Snapshot(names, expires_sec, request));
+  for (const clone::CatalogEntry& entry : entries)
+    TellSnapshot(entry.row.snapshot_of, entry.row.name);
   return InfosOf(entries);
 }
 
@@ -64,13 +67,24 @@ Outcome<VolumeInfo> HostImpl::Rollback(std::string_view name, std::string_view r
   return InfoOf(volume);
 }
 
-Outcome<VolumeInfo> HostImpl::Hold(std::string_view name, std::string_view tag) {
-  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Hold(name, tag));
+void HostImpl::TellSnapshot(VolumeId volume, std::string_view name) {
+  if (std::shared_ptr<VolumeCore> core = OpenCoreOf(volume))
+    core->TellEntry(kSnapshotDir, name.substr(name.find('@') + 1));
+}
+
+Outcome<VolumeInfo> HostImpl::Hold(std::string_view name, std::string_view tag,
+                                   std::string_view request_key) {
+  PRISM_ASSIGN(const clone::Request request,
+               clone::NameRequest(request_key, "hold", {std::string(name), std::string(tag)}));
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Hold(name, tag, request));
   return InfoOf(entry);
 }
 
-Outcome<VolumeInfo> HostImpl::Release(std::string_view name, std::string_view tag) {
-  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Release(name, tag));
+Outcome<VolumeInfo> HostImpl::Release(std::string_view name, std::string_view tag,
+                                      std::string_view request_key) {
+  PRISM_ASSIGN(const clone::Request request,
+               clone::NameRequest(request_key, "release", {std::string(name), std::string(tag)}));
+  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Release(name, tag, request));
   return InfoOf(entry);
 }
 

@@ -59,12 +59,17 @@ uint32_t VolumeCore::attached() const { return impl_->clients.count(); }
 Status VolumeCore::Flush() { return FlushAged(std::chrono::steady_clock::time_point::max()); }
 
 Status VolumeCore::FlushAged(std::chrono::steady_clock::time_point now) {
-  if (impl_->map->destroyed()) {
+  // Of a sealed volume only times of reading can wait: they are not kept any more.
+  if (impl_->map->destroyed() || impl_->map->read_only()) {
     impl_->data.DiscardAll();
     return {};
   }
   const bool all = now == std::chrono::steady_clock::time_point::max();
   return impl_->data.FlushAll(all ? now : now - impl_->options.dirty_age);
+}
+
+BarrierResult VolumeCore::FlushClients(std::chrono::milliseconds timeout) {
+  return impl_->clients.Barrier(timeout);
 }
 
 Result<DataGate> VolumeCore::LockData() {
@@ -81,6 +86,10 @@ Status VolumeCore::TreeReplaced() {
   Status orphans = impl_->orphans.TreeReplaced();
   impl_->clients.TellAll();
   return orphans;
+}
+
+void VolumeCore::TellEntry(InodeId dir, std::string_view name) {
+  impl_->clients.TellAllOfEntry(dir, name);
 }
 
 void VolumeCore::UnlockData() { impl_->data.Resume(); }

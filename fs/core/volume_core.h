@@ -17,6 +17,7 @@
 #include "cow/volume_map.h"
 #include "fs/base/error.h"
 #include "fs/contract/file_system.h"
+#include "fs/core/clients.h"
 #include "fs/core/dirty_budget.h"
 #include "fs/core/flusher.h"
 #include "fs/core/lock_memory.h"
@@ -86,6 +87,9 @@ class VolumeCore : public std::enable_shared_from_this<VolumeCore> {
   // For the background thread: the same for what has waited longer than CoreOptions::dirty_age.
   Status FlushAged(std::chrono::steady_clock::time_point now);
 
+  // Asks the clients to write what they hold, as they do for Event::kBarrier.
+  BarrierResult FlushClients(std::chrono::milliseconds timeout);
+
   // Stops writes of data, waits for those under way, and flushes: everything acknowledged before is
   // in the map while the gate lives. Take the cut of a clone under it.
   Result<DataGate> LockData();
@@ -93,6 +97,9 @@ class VolumeCore : public std::enable_shared_from_this<VolumeCore> {
   // The map has been given another tree, under a DataGate: forgets what was known of the old one,
   // and tells all clients to.
   Status TreeReplaced();
+
+  // To all clients: that entry, which is none of the volume's own, came or went.
+  void TellEntry(InodeId dir, std::string_view name);
 
   // Frees inodes that nobody holds: at most `steps` transactions of about a thousand items each.
   // One of the first calls looks for what an earlier run or the volume's ancestor left. True: more

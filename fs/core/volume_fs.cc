@@ -112,6 +112,10 @@ Result<InodeId> VolumeFs::FindDone(const RequestId& request) {
   return impl_.requests.Find(*impl_.map, request);
 }
 
+Status VolumeFs::AnswerBarrier(const Caller&, uint64_t cookie, bool written) {
+  return impl_.clients.AnswerBarrier(id_, cookie, written);
+}
+
 Status VolumeFs::Fsync(const Caller&, InodeId ino, bool) {
   PRISM_TRY(Alive());
   {

@@ -57,6 +57,7 @@ class VolumeFs : public FileSystem {
                              uint64_t to_offset, uint64_t length) override;
   Status Release(const Caller& caller, InodeId ino) override;
   Result<InodeId> FindDone(const RequestId& request) override;
+  Status AnswerBarrier(const Caller& caller, uint64_t cookie, bool written) override;
   Status Lock(const Caller& caller, const LockArgs& args) override;
   Result<std::optional<LockHolder>> TestLock(const Caller& caller, const LockArgs& args) override;
   Status CancelLock(const Caller& caller, uint64_t cookie) override;

@@ -1,6 +1,7 @@
 #include "fs/mount/fuse_connection.h"
 
 #include <linux/fuse.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -131,6 +132,12 @@ void FuseConnection::Agree(fuse_conn_info& info, MountContext& context) {
 
 void FuseConnection::DropInode(InodeId ino) {
   fuse_lowlevel_notify_inval_inode(session_, ino, 0, 0);
+}
+
+void FuseConnection::WaitTaken() {
+  pollfd waiting = {.fd = fuse_session_fd(session_), .events = POLLIN, .revents = 0};
+  for (int i = 0; i < 10000 && poll(&waiting, 1, 0) > 0 && (waiting.revents & POLLERR) == 0; ++i)
+    usleep(100);
 }
 
 void FuseConnection::DropAttributes(InodeId ino) {

@@ -34,6 +34,8 @@ class FuseConnection {
   void DropAttributes(InodeId ino);
   void DropEntry(InodeId dir, const std::string& name);
   void DropAllEntries();
+  // Returns when all that the kernel had asked has been taken by a worker, or after a second.
+  void WaitTaken();
 
  private:
   explicit FuseConnection(fuse_session* session) : session_(session) {}

@@ -71,6 +71,7 @@ void Write(fuse_req_t req, fuse_ino_t ino, const char* data, size_t size, off_t 
   // send at once and in any order, nor for pages written back.
   args.append = (info->flags & O_APPEND) && !(info->flags & O_DIRECT) && !info->writepage;
   auto result = context.fs.Write(CallerOf(req), args);
+  if (!result && info->writepage) ++context.failed_writebacks;
   if (!result) return ReplyError(req, result.error());
   if (result->length > size) return ReplyError(req, Err::kProtocol);
   // Another mount has appended meanwhile: the kernel has cached the bytes where it thought they

@@ -17,6 +17,7 @@ void OpenUnseen(fuse_req_t req, fuse_ino_t, fuse_file_info*) { fuse_reply_err(re
 void Open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
   MountContext& context = ContextOf(req);
   if (!context.share_locks) return OpenUnseen(req, ino, info);
+  if ((info->flags & O_ACCMODE) != O_RDONLY) context.lookups.MarkWritable(ino);
   info->fh = context.locks.NewFileHandle();
   info->keep_cache = 1;
   fuse_reply_open(req, info);

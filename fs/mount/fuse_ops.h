@@ -11,6 +11,7 @@
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 
+#include <atomic>
 #include <functional>
 
 #include "fs/contract/file_system.h"
@@ -34,6 +35,7 @@ struct MountContext {
   // The server keeps the locks; otherwise the kernel, for this mount alone.
   bool share_locks = true;
   OwnChanges& own_changes;
+  std::atomic<uint64_t> failed_writebacks{0};  // of pages, whose writers have been told nothing
   ListingAdvice listings;
   // How long the kernel may believe what it was told, in seconds. Long, because the server tells
   // about foreign changes.

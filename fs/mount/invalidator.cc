@@ -26,7 +26,9 @@ void Invalidator::OnEvent(const fs::Event& event) {
     if (event.kind == fs::Event::Kind::kOrphaned) {
       if (lookups_.MarkOrphaned(event.ino)) waiting_.unused.push_back(event.ino);
     }
-    if (event.kind == fs::Event::Kind::kAll || waiting_.events.size() >= kEventsMax) {
+    if (event.kind == fs::Event::Kind::kBarrier) {
+      if (waiting_.barriers.size() < kBarriersMax) waiting_.barriers.push_back(event.cookie);
+    } else if (event.kind == fs::Event::Kind::kAll || waiting_.events.size() >= kEventsMax) {
       waiting_.all = true;
       waiting_.events.clear();
     } else if (!waiting_.all && !RepeatsLast(event)) {
@@ -81,6 +83,7 @@ void Invalidator::Process(Work& work) {
       if (lookups_.TakeUnused(ino)) work.releases.push_back(ino);
   }
   for (InodeId ino : work.releases) hooks_.release(ino);
+  for (uint64_t cookie : work.barriers) hooks_.pass_barrier(cookie);
 }
 
 void Invalidator::Tell(const fs::Event& event) {
@@ -99,7 +102,8 @@ void Invalidator::Tell(const fs::Event& event) {
       TellAll();
       break;
     case fs::Event::Kind::kLockGranted:
-      break;  // does not wait
+    case fs::Event::Kind::kBarrier:
+      break;  // are not among these
   }
 }
 

@@ -31,17 +31,20 @@ struct InvalidatorHooks {
   std::function<void()> wait_quiescent;  // until every request in service at the call has ended
   std::function<void(InodeId)> release;  // FileSystem::Release
   std::function<void(uint64_t cookie)> lock_granted;  // within OnEvent
+  std::function<void(uint64_t cookie)> pass_barrier;  // write back, and answer
   std::function<void()> ask_for_locks;                // which may have been granted unheard
 };
 
 class Invalidator : public fs::EventListener {
  public:
   static constexpr size_t kEventsMax = 16384;
+  static constexpr size_t kBarriersMax = 64;  // that wait; more are not answered
 
   Invalidator(LookupTable& lookups, InvalidatorHooks hooks);
   ~Invalidator() override;  // Stop
 
   void OnEvent(const fs::Event& event) override;
+  bool AnswersBarriers() const override { return true; }
 
   // `ino` was forgotten by the kernel and is held by us alone.
   void ReleaseLater(InodeId ino);
@@ -57,7 +60,10 @@ class Invalidator : public fs::EventListener {
     std::vector<fs::Event> events;
     std::vector<InodeId> unused;  // MarkOrphaned said that no reference is counted
     std::vector<InodeId> releases;
-    bool empty() const { return !all && events.empty() && unused.empty() && releases.empty(); }
+    std::vector<uint64_t> barriers;  // cookies
+    bool empty() const {
+      return !all && events.empty() && unused.empty() && releases.empty() && barriers.empty();
+    }
   };
 
   bool RepeatsLast(const fs::Event& event) const;

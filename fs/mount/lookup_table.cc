@@ -107,6 +107,23 @@ bool LookupTable::TakeUnused(InodeId ino) {
   return true;
 }
 
+void LookupTable::MarkWritable(InodeId ino) {
+  Shard& shard = ShardOf(ino);
+  std::lock_guard lock(shard.mutex);
+  Slot& slot = shard.slots[Find(shard, ino)];
+  if (slot.ino == ino) slot.writable = 1;
+}
+
+std::vector<InodeId> LookupTable::Writable() const {
+  std::vector<InodeId> result;
+  for (const Shard& shard : shards_) {
+    std::lock_guard lock(shard.mutex);
+    for (const Slot& slot : shard.slots)
+      if (slot.ino != 0 && slot.writable) result.push_back(slot.ino);
+  }
+  return result;
+}
+
 std::vector<InodeId> LookupTable::Inodes() const {
   std::vector<InodeId> result;
   for (const Shard& shard : shards_) {

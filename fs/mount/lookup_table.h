@@ -45,15 +45,21 @@ class LookupTable {
   // True: the mark is still without a reference and has been taken away; the caller releases.
   [[nodiscard]] bool TakeUnused(InodeId ino);
 
+  // The inode is opened for writing, by a kernel that knows it.
+  void MarkWritable(InodeId ino);
+
   // The inodes that the kernel knows now, in no order (those added meanwhile may be missing).
   std::vector<InodeId> Inodes() const;
+  // Those of them that have been opened for writing.
+  std::vector<InodeId> Writable() const;
   size_t size() const;
 
  private:
   struct Slot {
     InodeId ino = 0;  // 0: free
     uint64_t orphaned : 1 = 0;
-    uint64_t count : 63 = 0;
+    uint64_t writable : 1 = 0;
+    uint64_t count : 62 = 0;
   };
   struct alignas(64) Shard {
     mutable std::mutex mutex;

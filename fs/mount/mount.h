@@ -19,6 +19,7 @@ struct MountOptions {
   bool read_only = false;
   bool allow_other = true;  // needs root
   bool share_locks = true;  // see SessionOptions
+  bool snapshots = false;   // the root has a directory .snapshot, which no listing shows
   bool is_root = false;     // to become the root file system: see root_daemon.h
   unsigned threads = 2;
   uint32_t connect_timeout_ms = 10'000;

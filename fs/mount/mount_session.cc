@@ -38,9 +38,10 @@ class Listener final : public fs::EventListener {
   Listener(OwnChanges& own_changes, Invalidator& invalidator)
       : own_changes_(own_changes), invalidator_(invalidator) {}
   void OnEvent(const fs::Event& event) override {
-    own_changes_.OnEvent(event);
+    if (event.kind != fs::Event::Kind::kBarrier) own_changes_.OnEvent(event);
     invalidator_.OnEvent(event);
   }
+  bool AnswersBarriers() const override { return true; }
 
  private:
   OwnChanges& own_changes_;
@@ -63,6 +64,7 @@ class Session final : public MountSession {
                  .locks = locks_,
                  .share_locks = options_.share_locks,
                  .own_changes = own_changes_,
+                 .failed_writebacks = {},
                  .listings = {},
                  .entry_timeout_s = options_.entry_timeout_s,
                  .is_root = options_.is_root} {}
@@ -107,6 +109,7 @@ class Session final : public MountSession {
   void Serve(Worker& worker);
   Outcome<void> WaitAgreed();
   void WaitQuiescent();
+  void PassBarrier(uint64_t cookie);
   void RaiseReadahead();
 
   std::shared_ptr<fs::FileSystem> file_system_;
@@ -146,6 +149,7 @@ InvalidatorHooks Session::Hooks() {
             if (!status) spdlog::debug("releasing inode {}: {}", ino, NameOf(status.error()));
           },
       .lock_granted = [this](uint64_t cookie) { locks_.Granted(cookie); },
+      .pass_barrier = [this](uint64_t cookie) { PassBarrier(cookie); },
       .ask_for_locks = [this] { locks_.AskAgain(); },
   };
 }
@@ -234,6 +238,20 @@ void Session::WaitQuiescent() {
     uint64_t turns = worker->turns();
     while ((turns & 1) && worker->turns() == turns) std::this_thread::sleep_for(milliseconds(1));
   }
+}
+
+// Telling the kernel to drop a file's pages makes it write the dirty ones first, and wait for that.
+// A page of a shared mapping can only be dirty in a file that was opened for writing.
+void Session::PassBarrier(uint64_t cookie) {
+  const uint64_t failed = context_.failed_writebacks.load();
+  // Where the kernel opens files by itself, any may be.
+  for (const InodeId ino : options_.share_locks ? lookups_.Writable() : lookups_.Inodes())
+    connection_->DropInode(ino);
+  connection_->WaitTaken();
+  WaitQuiescent();  // what the kernel had begun to write before
+  const bool written = context_.failed_writebacks.load() == failed;
+  Status answered = file_system_->AnswerBarrier(fs::Caller{}, cookie, written);
+  if (!answered) spdlog::info("a barrier came too late: {}", NameOf(answered.error()));
 }
 
 // Whatever was mounted over our directory since, or after ours was moved, is not ours to take away.

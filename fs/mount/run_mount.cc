@@ -18,11 +18,13 @@ Outcome<void> RunMount(const MountOptions& options) {
 Outcome<void> RunMountOverLane(const MountOptions& options, const EndpointsMaker& endpoints) {
   return RunMountOver(
       options, [&](DisconnectHandler on_disconnect) -> Outcome<std::shared_ptr<fs::FileSystem>> {
-        PRISM_ASSIGN(
-            std::shared_ptr<vrpc::ResumingClient> client,
-            vrpc::ResumingClient::Connect(
-                endpoints(), {.volume = options.volume, .timeout_ms = options.connect_timeout_ms},
-                {.patience_ms = options.patience_ms}));
+        PRISM_ASSIGN(std::shared_ptr<vrpc::ResumingClient> client,
+                     vrpc::ResumingClient::Connect(endpoints(),
+                                                   {.volume = options.volume,
+                                                    .timeout_ms = options.connect_timeout_ms,
+                                                    .barriers = true,
+                                                    .snapshots = options.snapshots},
+                                                   {.patience_ms = options.patience_ms}));
         client->SetEndCallback(std::move(on_disconnect));
         return std::shared_ptr<fs::FileSystem>(std::move(client));
       });

@@ -208,14 +208,14 @@ TEST_F(SnapshotTest, RowsOfTheFirstVersionAreRead) {
   row.hash_key = {1, 2};
   std::string bytes = row.Encode();
   bytes[0] = 1;
-  bytes.resize(bytes.size() - 28);  // parent's id, snapshot of, expires, number of holds
+  bytes.resize(bytes.size() - 30);  // from the parent's id on
   auto read = clone::VolumeRow::Decode(9, bytes);
   ASSERT_TRUE(read.has_value());
   EXPECT_EQ(read->name, "old");
   EXPECT_EQ(read->next_ino, 77u);
   EXPECT_EQ(read->hash_key.second, 2u);
   EXPECT_EQ(read->snapshot_of, 0u);
-  bytes[0] = 3;
+  bytes[0] = 4;
   EXPECT_FALSE(clone::VolumeRow::Decode(9, bytes).has_value());
 }
 

@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"fs/base", {}},
     {"fs/contract", {"fs/base"}},
+    {"fs/birth", {"fs/base", "fs/contract"}},
     {"cow", {"fs/base"}},
     {"clone", {"fs/base", "cow"}},
     {"fs/core", {"fs/base", "fs/contract", "cow", "clone"}},
@@ -27,8 +28,9 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"server/nfs3", {"fs/base", "fs/contract", "fs/core", "server/rpc"}},
     {"server/nlm", {"fs/base", "fs/contract", "fs/core", "server/rpc", "server/nfs3"}},
     {"server",
-     {"fs/base", "fs/contract", "fs/core", "vrpc", "server/rpc", "server/nfs3", "server/nlm"}},
-    {"tools/prism", {"fs/base", "fs/contract", "fs/mount", "vrpc"}},
+     {"fs/base", "fs/contract", "fs/birth", "fs/core", "vrpc", "server/rpc", "server/nfs3",
+      "server/nlm"}},
+    {"tools/prism", {"fs/base", "fs/contract", "fs/birth", "fs/mount", "vrpc"}},
     {"tools/prism-mount", {"fs/base", "fs/contract", "fs/mount", "vrpc"}},
 };
 
@@ -37,7 +39,9 @@ const std::map<std::string, std::vector<std::string>> kOnlyIn = {
     {"rocksdb/", {"cow/rocks_kv.cc"}},
     {"fuse", {"fs/mount/"}},
     {"archive", {"tools/prism/"}},
-    {"openssl/", {"cow/chunk_row.cc", "server/nfs3/file_handle."}},
+    {"openssl/", {"cow/chunk_row.cc", "fs/birth/ssh_key.cc", "server/nfs3/file_handle."}},
+    {"toml++/", {"fs/birth/toml_reader.cc"}},
+    {"re2/", {"fs/birth/secret_patterns.cc"}},
     {"systemd/", {"server/"}},
 };
 

@@ -74,7 +74,7 @@ Result<Node*> ModelFileSystem::Find(InodeId ino) {
   auto found = volume_->nodes.find(ino);
   if (found == volume_->nodes.end()) return Fail(Err::kStale);
   // What had lost its last name before the snapshot was made has nobody to hold it there.
-  if (volume_->read_only() && found->second.nlink == 0) return Fail(Err::kStale);
+  if (volume_->is_snapshot() && found->second.nlink == 0) return Fail(Err::kStale);
   return &found->second;
 }
 

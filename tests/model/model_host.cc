@@ -33,6 +33,7 @@ fs::VolumeInfo InfoOf(const Volume& volume) {
   info.expires_sec = volume.expires_sec;
   info.holds.assign(volume.holds.begin(), volume.holds.end());
   info.importing = volume.importing;
+  info.sealed = volume.sealed;
   info.created_sec = volume.created_sec;
   info.inodes = volume.nodes.size();
   for (const auto& [ino, node] : volume.nodes) info.logical_bytes += AttrOf(node).used_bytes;
@@ -54,7 +55,7 @@ Outcome<void> ModelHost::CheckNew(std::string_view name) const {
   return {};
 }
 
-Outcome<fs::VolumeInfo> ModelHost::Create(std::string_view name, bool importing) {
+Outcome<fs::VolumeInfo> ModelHost::Create(std::string_view name, bool importing, std::string_view) {
   std::lock_guard lock(world_->mutex);
   PRISM_TRY(CheckNew(name));
   auto volume = std::make_shared<Volume>();
@@ -108,6 +109,7 @@ std::shared_ptr<Volume> ModelHost::Copy(const Volume& origin, std::string_view n
   volume->created_sec = Now().sec;
   volume->expires_sec = 0;
   volume->holds.clear();
+  volume->sealed = false;
   volume->attached.clear();
   volume->locks = {};
   world_->volumes[volume->name] = volume;
@@ -127,17 +129,18 @@ Outcome<void> ModelHost::Destroy(const std::vector<std::string>& names, bool rec
   return {};
 }
 
-Outcome<void> ModelHost::Rename(std::string_view from, std::string_view to) {
+Outcome<fs::VolumeInfo> ModelHost::Rename(std::string_view from, std::string_view to,
+                                          std::string_view) {
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(auto volume, Find(from));
-  if (!volume->read_only() && !IsVolumeName(to))
+  if (!volume->is_snapshot() && !IsVolumeName(to))
     return Explain(Err::kInvalid, "'{}' cannot name a volume", to);
-  if (volume->read_only() && (!IsSnapshotName(to) || VolumeOf(to) != VolumeOf(volume->name)))
+  if (volume->is_snapshot() && (!IsSnapshotName(to) || VolumeOf(to) != VolumeOf(volume->name)))
     return Explain(Err::kInvalid, "'{}' cannot name that snapshot", to);
   for (const auto& [name, other] : world_->volumes)
     if (other->snapshot_of == volume->id && name.size() - from.size() + to.size() > kNameMax)
       return Explain(Err::kInvalid, "'{}' would be too long", name);
-  if (from == to) return {};
+  if (from == to) return InfoOf(*volume);
   if (Find(to)) return Explain(Err::kExists, "volume '{}' exists", to);
   std::vector<std::shared_ptr<Volume>> moved{volume};
   for (const auto& [name, other] : world_->volumes)
@@ -147,7 +150,7 @@ Outcome<void> ModelHost::Rename(std::string_view from, std::string_view to) {
     one->name = std::string(to).append(one->name.substr(from.size()));
     world_->volumes[one->name] = one;
   }
-  return {};
+  return InfoOf(*volume);
 }
 
 std::vector<fs::VolumeInfo> ModelHost::List() {
@@ -198,7 +201,7 @@ Outcome<std::set<std::string>> ModelHost::Choose(const std::vector<std::string>&
   for (const auto& [name, volume] : world_->volumes) {
     if (chosen.contains(name) && !volume->holds.empty())
       return Explain(Err::kBusy, "'{}' is held", name);
-    if (!chosen.contains(name) && volume->read_only() &&
+    if (!chosen.contains(name) && volume->is_snapshot() &&
         chosen.contains(std::string(VolumeOf(name))))
       return Explain(Err::kBusy, "there is a snapshot '{}'", name);
   }
@@ -237,6 +240,7 @@ Outcome<fs::VolumeInfo> ModelHost::Rollback(std::string_view name, std::string_v
   if (!IsSnapshotName(name)) return Explain(Err::kInvalid, "'{}' names no snapshot", name);
   PRISM_ASSIGN(auto snapshot, Find(name));
   auto volume = *Find(VolumeOf(name));
+  if (volume->sealed) return Explain(Err::kReadOnly, "'{}' is sealed", volume->name);
   const std::map<InodeId, Node> before = std::move(volume->nodes);
   volume->nodes = snapshot->nodes;
   std::erase_if(volume->nodes, [&](const auto& item) {
@@ -247,7 +251,44 @@ Outcome<fs::VolumeInfo> ModelHost::Rollback(std::string_view name, std::string_v
   return InfoOf(*volume);
 }
 
-Outcome<fs::VolumeInfo> ModelHost::Hold(std::string_view name, std::string_view tag) {
+Outcome<fs::CloneResult> ModelHost::CloneWith(std::string_view source,
+                                              const std::vector<std::string>& targets,
+                                              const fs::CloneOptions& options) {
+  fs::CloneResult result;
+  PRISM_ASSIGN(result.volumes, Clone(source, targets, options.request_key));
+  if (options.barrier_ms) result.reason = "the model asks nobody";
+  if (options.preparation == nullptr) return result;
+  for (const fs::VolumeInfo& volume : result.volumes) {
+    PRISM_ASSIGN(auto client, Attach(volume.id));
+    Outcome<void> prepared = options.preparation->prepare(volume.name, *client);
+    if (prepared) continue;
+    PRISM_TRY(Destroy(targets));
+    return tl::unexpected(prepared.error());
+  }
+  return result;
+}
+
+Outcome<fs::VolumeInfo> ModelHost::Inspect(std::string_view name,
+                                           const fs::Inspection& inspection) {
+  PRISM_ASSIGN(auto client, Attach(name, false));
+  PRISM_TRY(inspection.inspect(*client));
+  return Show(name);
+}
+
+Outcome<fs::VolumeInfo> ModelHost::Seal(std::string_view name, const fs::Inspection& inspection,
+                                        std::string_view) {
+  PRISM_ASSIGN(const fs::VolumeInfo before, Show(name));
+  if (before.snapshot_of != 0) return Explain(Err::kInvalid, "'{}' is a snapshot", name);
+  if (before.sealed) return before;
+  PRISM_TRY(Inspect(name, inspection));
+  std::lock_guard lock(world_->mutex);
+  PRISM_ASSIGN(auto volume, Find(name));
+  volume->sealed = true;
+  return InfoOf(*volume);
+}
+
+Outcome<fs::VolumeInfo> ModelHost::Hold(std::string_view name, std::string_view tag,
+                                        std::string_view) {
   std::lock_guard lock(world_->mutex);
   if (!IsVolumeName(tag)) return Explain(Err::kInvalid, "'{}' is no tag", tag);
   PRISM_ASSIGN(auto volume, Find(name));
@@ -255,7 +296,8 @@ Outcome<fs::VolumeInfo> ModelHost::Hold(std::string_view name, std::string_view 
   return InfoOf(*volume);
 }
 
-Outcome<fs::VolumeInfo> ModelHost::Release(std::string_view name, std::string_view tag) {
+Outcome<fs::VolumeInfo> ModelHost::Release(std::string_view name, std::string_view tag,
+                                           std::string_view) {
   std::lock_guard lock(world_->mutex);
   if (!IsVolumeName(tag)) return Explain(Err::kInvalid, "'{}' is no tag", tag);
   PRISM_ASSIGN(auto volume, Find(name));

@@ -16,7 +16,8 @@ class ModelHost : public fs::Host {
   explicit ModelHost(std::shared_ptr<World> world = std::make_shared<World>())
       : world_(std::move(world)) {}
 
-  Outcome<fs::VolumeInfo> Create(std::string_view name, bool importing) override;
+  Outcome<fs::VolumeInfo> Create(std::string_view name, bool importing,
+                                 std::string_view request_key = {}) override;
   Outcome<void> Publish(std::string_view name) override;
   Outcome<std::vector<fs::VolumeInfo>> Clone(std::string_view source,
                                              const std::vector<std::string>& targets,
@@ -34,11 +35,20 @@ class ModelHost : public fs::Host {
                                                 std::string_view request_key = {}) override;
   Outcome<fs::VolumeInfo> Rollback(std::string_view snapshot,
                                    std::string_view request_key = {}) override;
-  Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view tag) override;
-  Outcome<fs::VolumeInfo> Release(std::string_view name, std::string_view tag) override;
+  Outcome<fs::CloneResult> CloneWith(std::string_view source,
+                                     const std::vector<std::string>& targets,
+                                     const fs::CloneOptions& options) override;
+  Outcome<fs::VolumeInfo> Seal(std::string_view name, const fs::Inspection& inspection,
+                               std::string_view request_key = {}) override;
+  Outcome<fs::VolumeInfo> Inspect(std::string_view name, const fs::Inspection& inspection) override;
+  Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view tag,
+                               std::string_view request_key = {}) override;
+  Outcome<fs::VolumeInfo> Release(std::string_view name, std::string_view tag,
+                                  std::string_view request_key = {}) override;
   Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false,
                         std::string_view request_key = {}) override;
-  Outcome<void> Rename(std::string_view from, std::string_view to) override;
+  Outcome<fs::VolumeInfo> Rename(std::string_view from, std::string_view to,
+                                 std::string_view request_key = {}) override;
   std::vector<fs::VolumeInfo> List() override;
   Outcome<fs::VolumeInfo> Show(std::string_view name) override;
   Outcome<fs::VolumeInfo> Show(VolumeId id) override;

@@ -76,7 +76,9 @@ struct Volume {
   std::vector<ModelFileSystem*> attached;  // every one holds what is orphaned while it lives
   Locks locks;
 
-  bool read_only() const { return snapshot_of != 0; }
+  bool sealed = false;
+  bool is_snapshot() const { return snapshot_of != 0; }
+  bool read_only() const { return is_snapshot() || sealed; }
 };
 
 // Everything, under one lock. Of request keys only Clone's are remembered.

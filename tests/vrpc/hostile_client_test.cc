@@ -143,7 +143,7 @@ TEST_F(HostileClientTest, BadHellosAreRefused) {
   EXPECT_EQ(refused([](Hello& h) { h.magic ^= 1; }), Err::kProtocol);
   EXPECT_EQ(refused([](Hello& h) { h.version_min = kVersion + 1; }), Err::kNotSupported);
   EXPECT_EQ(refused([](Hello& h) { h.version_max = 1; }), Err::kNotSupported);
-  EXPECT_EQ(refused([](Hello& h) { h.flags = 8; }), Err::kNotSupported);
+  EXPECT_EQ(refused([](Hello& h) { h.flags = 32; }), Err::kNotSupported);
   EXPECT_EQ(refused([](Hello& h) { h.reserved = 1; }), Err::kNotSupported);
   EXPECT_EQ(refused([](Hello& h) { h.client = 0; }), Err::kInvalid);
   EXPECT_EQ(refused([](Hello& h) { h.volume_bytes = 0; }), Err::kInvalid);

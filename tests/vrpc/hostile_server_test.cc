@@ -190,7 +190,7 @@ TEST(HostileServerTest, Events) {
     ASSERT_TRUE(client);
     auto* slot = static_cast<EventSlot*>(server.memory_.event_slots());
     *slot = EventSlot{};
-    if (kind == 0) slot->kind = static_cast<uint8_t>(fs::Event::Kind::kLockGranted) + 1;
+    if (kind == 0) slot->kind = static_cast<uint8_t>(fs::Event::Kind::kBarrier) + 1;
     if (kind == 1) slot->name_bytes = fs::kNameMax + 1;
     Shared(server.memory_.event_control()->ring.tail).store(kind == 2 ? 5000 : 1);
     server.channel_->RingClient(0);

@@ -138,6 +138,7 @@ std::vector<Sample> Samples() {
       SampleOf(Op::kCancelLock, CancelLockRequest{5}),
       SampleOf(Op::kDropLocks, DropLocksRequest{7, "own"}),
       SampleOf(Op::kFindDone, FindDoneRequest{3}),
+      SampleOf(Op::kAnswerBarrier, AnswerBarrierRequest{5, true}),
   };
 }
 
@@ -189,7 +190,7 @@ class Offender {
     ++hellos_;
     Hello hello = RawLane::FullHello();
     hello.epoch = lane.epoch();
-    if (dice_.OneIn(8)) hello.flags = dice_.Below(8);
+    if (dice_.OneIn(8)) hello.flags = dice_.Below(32);
     auto* bytes = reinterpret_cast<uint8_t*>(&hello);
     if (dice_.OneIn(4))
       for (uint32_t n = dice_.Below(4); n != 0; --n)

@@ -100,6 +100,7 @@ TEST(WireTest, Requests) {
   CheckMessage(CancelLockRequest{~uint64_t{0}});
   CheckMessage(DropLocksRequest{1, "prefix"});
   CheckMessage(FindDoneRequest{7});
+  CheckMessage(AnswerBarrierRequest{~uint64_t{0}, true});
 }
 
 TEST(WireTest, Replies) {

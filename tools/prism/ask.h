@@ -13,6 +13,13 @@ namespace prism::tool {
 Outcome<Reply> Ask(const CommonOptions& common, std::string_view verb,
                    nlohmann::json request = nlohmann::json::object());
 
+// --request-key of a verb that changes something; the request with it, if it was given.
+void AddRequestKey(CLI::App& verb, std::string& key);
+nlohmann::json Keyed(nlohmann::json request, const std::string& key);
+
+// The rules in a file; kTooLarge: longer than the server takes.
+Outcome<std::string> ReadRules(const std::string& path);
+
 // The result, with the times that it took, and what people are told.
 CommandResult ResultOf(const Reply& reply, std::string text);
 

@@ -51,6 +51,7 @@ using Command = std::function<Outcome<CommandResult>()>;
 void AddCloneVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddDiffVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddDuVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
+void AddSealVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddFsckVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddQuotaVerb(CLI::App& app, const CommonOptions& common, Command& chosen);

@@ -14,9 +14,12 @@ namespace {
 using nlohmann::json;
 
 struct CloneOptions {
-  std::string name, tag, ttl, request_key, quota_bytes, quota_inodes;
+  std::string name, tag, ttl, request_key, quota_bytes, quota_inodes, identity_rules;
   std::optional<bool> quota_exclusive;
   std::vector<std::string> names;
+  bool identity = false;
+  bool barrier = false;
+  uint32_t barrier_ms = 5000;
   bool recursive = false;
   bool dry_run = false;
 };
@@ -28,8 +31,15 @@ std::string Listed(const std::vector<std::string>& names, const char* kind) {
 
 Outcome<Reply> AskNamed(const CommonOptions& common, const CloneOptions& options,
                         std::string_view verb, json request) {
-  if (!options.request_key.empty()) request["request_key"] = options.request_key;
-  return Ask(common, verb, std::move(request));
+  return Ask(common, verb, Keyed(std::move(request), options.request_key));
+}
+
+// What a barrier has come to, for people.
+std::string ConsistencyOf(const json& clone) {
+  const std::string reason = TextIn(clone, "reason");
+  if (reason.empty()) return "with all that its users had written: barrier\n";
+  return fmt::format("crash-consistent, as after a power cut of its users: {}\n",
+                     Printable(reason));
 }
 
 Outcome<CommandResult> Clone(const CommonOptions& common, const CloneOptions& options) {
@@ -42,9 +52,18 @@ Outcome<CommandResult> Clone(const CommonOptions& common, const CloneOptions& op
     PRISM_ASSIGN(request["quota_inodes"], ParseBound(options.quota_inodes));
   }
   if (options.quota_exclusive) request["quota_exclusive"] = *options.quota_exclusive;
+  if (!options.identity_rules.empty()) {
+    PRISM_ASSIGN(request["identity"], ReadRules(options.identity_rules));
+  } else if (options.identity) {
+    request["identity"] = "";
+  }
+  if (options.barrier) request["barrier_ms"] = options.barrier_ms;
   PRISM_ASSIGN(Reply reply, AskNamed(common, options, "clone", std::move(request)));
-  return ResultOf(reply, fmt::format("cloned {} to {} {}\n", options.name,
-                                     Listed(targets, "volumes"), Took(reply)));
+  std::string text =
+      fmt::format("cloned {} to {} {}\n", options.name, Listed(targets, "volumes"), Took(reply));
+  if (options.barrier && reply.result.is_array() && !reply.result.empty())
+    text += ConsistencyOf(reply.result.front());
+  return ResultOf(reply, std::move(text));
 }
 
 Outcome<CommandResult> Snapshot(const CommonOptions& common, const CloneOptions& options) {
@@ -66,7 +85,8 @@ Outcome<CommandResult> Rollback(const CommonOptions& common, const CloneOptions&
 
 Outcome<CommandResult> Keep(const CommonOptions& common, const CloneOptions& options,
                             const char* verb) {
-  PRISM_ASSIGN(Reply reply, Ask(common, verb, {{"name", options.name}, {"tag", options.tag}}));
+  PRISM_ASSIGN(Reply reply,
+               AskNamed(common, options, verb, {{"name", options.name}, {"tag", options.tag}}));
   const size_t holds = reply.result.value("holds", json::array()).size();
   return ResultOf(reply, fmt::format("{} has {} hold(s)\n", options.name, holds));
 }
@@ -111,6 +131,17 @@ void AddCloneVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) 
   clone->add_flag("--quota-exclusive,!--quota-whole", options->quota_exclusive,
                   "the bytes are of what comes from now on, or of all; else as the source");
 
+  clone->add_flag("--identity", options->identity,
+                  "each clone gets its own: machine id, host name, SSH host keys, ... "
+                  "(prism rules identity)");
+  clone->add_option("--identity-rules", options->identity_rules, "the same by the rules in a file");
+  CLI::Option* barrier = clone->add_flag("--barrier", options->barrier,
+                                         "ask the mounts of SOURCE to write what they hold first");
+  clone->add_option("--barrier-timeout", options->barrier_ms, "milliseconds to wait for them")
+      ->needs(barrier)
+      ->check(CLI::Range(0u, 600000u))
+      ->capture_default_str();
+
   CLI::App* snapshot =
       add("snapshot", "keep volumes as they are at this instant, read-only", Snapshot);
   snapshot->add_option("NAME@LABEL", options->names, "all at one instant, or none")->required();
@@ -128,6 +159,7 @@ void AddCloneVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) 
         [verb](auto& c, auto& o) { return Keep(c, o, verb); });
     keep->add_option("NAME", options->name, "NAME@LABEL, or a volume")->required();
     keep->add_option("TAG", options->tag, "who holds it, or why")->required();
+    AddRequestKey(*keep, options->request_key);
   }
 
   CLI::App* destroy =
@@ -138,8 +170,7 @@ void AddCloneVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) 
   destroy->add_flag("-n,--dry-run", options->dry_run, "only say what it would free");
 
   for (CLI::App* verb : {clone, snapshot, rollback, destroy})
-    verb->add_option("--request-key", options->request_key,
-                     "a name for this request: done once, however often it is repeated");
+    AddRequestKey(*verb, options->request_key);
 }
 
 }  // namespace prism::tool

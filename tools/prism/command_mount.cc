@@ -64,6 +64,8 @@ void AddMountVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) 
   mount_verb->add_option("--socket", options->lane_path,
                          "a socket that prism attach made (the server's own, for all volumes)");
   mount_verb->add_flag("-f,--foreground", options->foreground, "serve here, until unmounted");
+  mount_verb->add_flag("--snapshots", options->snapshots,
+                       "its snapshots are in .snapshot/LABEL, which listings do not show");
   mount_verb->add_flag("-r,--read-only", options->read_only, "refuse every change");
   mount_verb->add_flag("!--local-locks", options->share_locks,
                        "locks hold within this mount only; opening and closing files gets cheaper");

@@ -18,14 +18,15 @@ Outcome<CommandResult> Ping(const CommonOptions& common) {
   return ResultOf(reply, fmt::format("{} answers {}\n", common.control_path, Took(reply)));
 }
 
-Outcome<CommandResult> Create(const CommonOptions& common, const std::string& name) {
-  PRISM_ASSIGN(Reply reply, Ask(common, "create", {{"name", name}}));
+Outcome<CommandResult> Create(const CommonOptions& common, const std::string& name,
+                              const std::string& key) {
+  PRISM_ASSIGN(Reply reply, Ask(common, "create", Keyed({{"name", name}}, key)));
   return ResultOf(reply, fmt::format("created {} {}\n", name, Took(reply)));
 }
 
 Outcome<CommandResult> Rename(const CommonOptions& common, const std::string& from,
-                              const std::string& to) {
-  PRISM_ASSIGN(Reply reply, Ask(common, "rename", {{"from", from}, {"to", to}}));
+                              const std::string& to, const std::string& key) {
+  PRISM_ASSIGN(Reply reply, Ask(common, "rename", Keyed({{"from", from}, {"to", to}}, key)));
   return ResultOf(reply, fmt::format("renamed {} to {} {}\n", from, to, Took(reply)));
 }
 
@@ -46,6 +47,7 @@ Outcome<CommandResult> List(const CommonOptions& common) {
     if (!volume.is_object()) continue;
     std::string name = Printable(TextIn(volume, "name"));
     if (FlagIn(volume, "importing")) name += " (importing)";
+    if (FlagIn(volume, "sealed")) name += " (sealed)";
     const std::string parent = Printable(TextIn(volume, "parent"));
     table.Add({std::move(name), parent.empty() ? "-" : parent, Count(NumberIn(volume, "inodes")),
                Bytes(NumberIn(volume, "logical_bytes")), Count(NumberIn(volume, "attached")),
@@ -94,6 +96,7 @@ std::string NfsLines(const json& nfs) {
 
 std::string StateOf(const json& volume) {
   std::string state = FlagIn(volume, "importing")   ? "importing"
+                      : FlagIn(volume, "sealed")    ? "sealed"
                       : FlagIn(volume, "read_only") ? "read-only"
                                                     : "ready";
   for (const json& tag : volume.value("holds", json::array()))
@@ -165,7 +168,7 @@ Outcome<CommandResult> Stat(const CommonOptions& common) {
 
 void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) {
   struct Names {
-    std::string first, second;
+    std::string first, second, request_key;
     std::vector<std::string> many;
     bool flag = false;
     bool lanes = false;
@@ -179,10 +182,11 @@ void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen)
     return sub;
   };
 
-  add("create", "make an empty volume",
-      [](const CommonOptions& to, Names& n) { return Create(to, n.first); })
-      ->add_option("NAME", names->first, "[A-Za-z0-9._-], up to 128 characters")
-      ->required();
+  CLI::App* create = add("create", "make an empty volume", [](const CommonOptions& to, Names& n) {
+    return Create(to, n.first, n.request_key);
+  });
+  create->add_option("NAME", names->first, "[A-Za-z0-9._-], up to 128 characters")->required();
+  AddRequestKey(*create, names->request_key);
   CLI::App* list = add("list", "all volumes and snapshots", [](const CommonOptions& to, Names& n) {
     if (n.lanes) return ListLanes(to);
     return n.flag ? ListTree(to) : List(to);
@@ -203,8 +207,10 @@ void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen)
       "root_squash|all_squash, anonuid=N, anongid=N, secure|insecure. The first that fits decides");
   access->add_flag("--default", names->flag, "only root on the server's host")->excludes(rules);
   CLI::App* rename =
-      add("rename", "give a volume another name",
-          [](const CommonOptions& to, Names& n) { return Rename(to, n.first, n.second); });
+      add("rename", "give a volume another name", [](const CommonOptions& to, Names& n) {
+        return Rename(to, n.first, n.second, n.request_key);
+      });
+  AddRequestKey(*rename, names->request_key);
   rename->add_option("FROM", names->first)->required();
   rename->add_option("TO", names->second)->required();
   add("stat", "the whole store: logical, deduplicated and compressed bytes",
