@@ -101,6 +101,7 @@ Outcome<CatalogEntry> Catalog::Create(std::string_view name, bool importing) {
     record.row.importing = importing;
     record.row.created_sec = NowSec();
     record.row.hash_key = {RandomWord(), RandomWord()};
+    record.row.line = next_id_;
     std::shared_lock gate(engine_->gate());
     lsn = engine_->journal().Append(record.Encode());
     volume = ApplyCreate(std::move(record.row));
@@ -195,6 +196,8 @@ std::vector<VolumeRow> Catalog::RowsOf(const Volume& source, const CloneRecord& 
     row.id = id;
     row.name = name;
     row.created_sec = record.created_sec;
+    row.line = id;
+    row.next_ino = std::max(row.next_ino, FirstInode(id));
     row.importing = IsPin(name);  // so that a restart removes it
   }
   return rows;

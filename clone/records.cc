@@ -7,8 +7,8 @@ namespace {
 
 using cow::RecordType;
 
-// Version 1 ended with the hash key.
-constexpr uint8_t kRowVersion = 2;
+// Version 1 ended with the hash key, version 2 with the holds.
+constexpr uint8_t kRowVersion = 3;
 
 // A count in a record is believed only as far as the bytes that follow could hold that many.
 bool Plausible(const ByteReader& reader, uint32_t count, size_t bytes_each) {
@@ -39,6 +39,25 @@ std::vector<std::string> GetTexts(ByteReader& reader) {
   return texts;
 }
 
+void PutLineage(ByteWriter& writer, const VolumeRow& row) {
+  writer.Put(row.line);
+  writer.Put(row.changed);
+  writer.Put(static_cast<uint32_t>(row.past.size()));
+  for (const Place& place : row.past) {
+    writer.Put(place.line);
+    writer.Put(place.at);
+  }
+}
+
+void GetLineage(ByteReader& reader, VolumeRow& row) {
+  row.line = reader.Get<uint64_t>();
+  row.changed = reader.Get<Lsn>();
+  for (uint32_t left = reader.Get<uint32_t>(); left > 0 && !reader.failed(); --left) {
+    const auto line = reader.Get<uint64_t>();
+    row.past.push_back({line, reader.Get<Lsn>()});
+  }
+}
+
 void PutRow(ByteWriter& writer, const VolumeRow& row) {
   writer.Put(kRowVersion);
   writer.PutString(row.name);
@@ -55,6 +74,7 @@ void PutRow(ByteWriter& writer, const VolumeRow& row) {
   writer.Put(row.snapshot_of);
   writer.Put(row.expires_sec);
   PutTexts(writer, row.holds);
+  PutLineage(writer, row);
 }
 
 bool GetRow(ByteReader& reader, VolumeRow& row) {
@@ -75,10 +95,16 @@ bool GetRow(ByteReader& reader, VolumeRow& row) {
     row.expires_sec = reader.Get<int64_t>();
     row.holds = GetTexts(reader);
   }
+  if (version >= 3) GetLineage(reader, row);
   return version >= 1 && version <= kRowVersion && reader.Finished() && !row.name.empty();
 }
 
 }  // namespace
+
+Lineage LineageUntilNow(const VolumeRow& row) {
+  const bool goes_on = row.snapshot_of == 0 && !IsPin(row.name);
+  return goes_on ? Continue(row.past, {row.line, row.changed}) : row.past;
+}
 
 std::string VolumeRow::Encode() const {
   std::string out;
@@ -230,6 +256,30 @@ Result<RollbackRecord> RollbackRecord::Decode(std::string_view payload) {
   RollbackRecord record;
   record.volume = reader.Get<VolumeId>();
   record.snapshot = reader.Get<VolumeId>();
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string ReplaceRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kReplace);
+  writer.Put(volume);
+  writer.Put(source);
+  writer.Put(snapshot);
+  writer.Put(created_sec);
+  writer.PutString(label);
+  return out;
+}
+
+Result<ReplaceRecord> ReplaceRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  ReplaceRecord record;
+  record.volume = reader.Get<VolumeId>();
+  record.source = reader.Get<VolumeId>();
+  record.snapshot = reader.Get<VolumeId>();
+  record.created_sec = reader.Get<int64_t>();
+  record.label = reader.GetString();
   if (!reader.Finished()) return Fail(Err::kCorrupt);
   return record;
 }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "clone/lineage.h"
 #include "cow/key.h"
 #include "cow/record.h"
 #include "cow/tree.h"
@@ -31,6 +32,9 @@ struct VolumeRow {
   uint64_t bytes = 0;
   // The key of the hash that makes directory cookies; a clone inherits it, so cookies stay valid.
   std::pair<uint64_t, uint64_t> hash_key{0, 0};
+  Lineage past;       // what the content came through before this line
+  uint64_t line = 0;  // the present one; 0 of a snapshot, which does not go on
+  Lsn changed = 0;    // the last change on this line
 
   std::string Encode() const;  // without the id, which is the row's key
   static Result<VolumeRow> Decode(VolumeId id, std::string_view bytes);
@@ -73,6 +77,9 @@ struct CloneRecord {  // RecordType::kClone
 // The names of the catalog's own hidden clones begin so; nobody else's can.
 inline bool IsPin(std::string_view name) { return name.starts_with('#'); }
 
+// Up to what the volume holds now.
+Lineage LineageUntilNow(const VolumeRow& row);
+
 struct SnapshotRecord {  // RecordType::kSnapshot
   struct Target {
     VolumeId source = 0;
@@ -91,6 +98,17 @@ struct RollbackRecord {  // RecordType::kRollback
   VolumeId snapshot = 0;
   std::string Encode() const;
   static Result<RollbackRecord> Decode(std::string_view payload);
+};
+
+// The volume becomes what `source`, a hidden clone, is, which goes; a snapshot keeps what it was.
+struct ReplaceRecord {  // RecordType::kReplace
+  VolumeId volume = 0;
+  VolumeId source = 0;
+  VolumeId snapshot = 0;  // its id
+  int64_t created_sec = 0;
+  std::string label;
+  std::string Encode() const;
+  static Result<ReplaceRecord> Decode(std::string_view payload);
 };
 
 struct KeepRecord {  // RecordType::kKeep: what keeps a volume, and how long, as a whole

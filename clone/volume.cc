@@ -35,6 +35,7 @@ class VolumeTransaction : public cow::WriteTransaction {
   explicit VolumeTransaction(std::shared_ptr<Volume> volume)
       : volume_(std::move(volume)),
         admitted_(volume_->engine_.Admit()),
+        writers_lock_(volume_->writers_),
         lock_(volume_->mutex_),
         next_ino_(volume_->row_.next_ino) {}
 
@@ -91,6 +92,7 @@ class VolumeTransaction : public cow::WriteTransaction {
     PRISM_CHECK(lock_.owns_lock());
     Result<Lsn> lsn = CommitLocked();
     lock_.unlock();
+    writers_lock_.unlock();
     return lsn;
   }
 
@@ -136,6 +138,7 @@ class VolumeTransaction : public cow::WriteTransaction {
 
   std::shared_ptr<Volume> volume_;
   Status admitted_;  // asked before the lock is taken: it may wait for a checkpoint
+  std::shared_lock<FairSharedMutex> writers_lock_;
   std::unique_lock<FairSharedMutex> lock_;
   std::vector<Mutation> pending_;  // by key
   std::vector<Mutation> ranges_;
@@ -173,6 +176,9 @@ VolumeRow Volume::DescendantRow(std::string full_name) const {
   row.snapshot_of = 0;
   row.expires_sec = 0;
   row.holds.clear();
+  row.past = LineageUntilNow(row_);
+  row.line = 0;
+  row.changed = 0;
   return row;
 }
 
@@ -205,6 +211,7 @@ void Volume::Apply(const ChangeRecord& record, Lsn lsn) {
   row_.next_ino = std::max(row_.next_ino, record.next_ino);
   row_.inodes += static_cast<uint64_t>(record.inodes_delta);
   row_.bytes += static_cast<uint64_t>(record.bytes_delta);
+  row_.changed = lsn;
   last_lsn_.store(lsn, std::memory_order_release);
   catalog_.MarkChanged(*this);
 }

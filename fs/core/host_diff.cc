@@ -1,26 +1,9 @@
 // Comparing two volumes that may be in use: both are held still, by hidden clones of one instant.
 #include "fs/core/host_impl.h"
+#include "fs/core/host_pins.h"
 #include "fs/core/volume_diff.h"
 
 namespace prism::fs {
-namespace {
-
-// The pins of one comparison; gives them up.
-class Pins {
- public:
-  Pins(clone::Catalog& catalog, std::vector<clone::CatalogEntry> entries)
-      : catalog_(catalog), entries_(std::move(entries)) {}
-  ~Pins() { catalog_.Unpin(entries_); }
-  Pins(const Pins&) = delete;
-  Pins& operator=(const Pins&) = delete;
-  const clone::CatalogEntry& operator[](size_t index) const { return entries_[index]; }
-
- private:
-  clone::Catalog& catalog_;
-  const std::vector<clone::CatalogEntry> entries_;
-};
-
-}  // namespace
 
 Outcome<DiffResult> HostImpl::Diff(std::string_view a, std::string_view b,
                                    const DiffOptions& options) {

@@ -37,6 +37,7 @@ int Report(const Outcome<CommandResult>& outcome, bool as_json) {
     fmt::print("{}\n", Dump(outcome->json));
   else
     fmt::print("{}", outcome->text);
+  if (outcome->failed) return kExitFailed;
   return outcome->warnings ? kExitWarnings : kExitDone;
 }
 
@@ -74,6 +75,7 @@ int RunCommandLine(int argc, const char* const* argv) {
   AddVolumeVerbs(app, common, command);
   AddCloneVerbs(app, common, command);
   AddDiffVerb(app, common, command);
+  AddMergeVerbs(app, common, command);
   AddDuVerb(app, common, command);
   AddTransferVerbs(app, common, command);
   AddVmVerbs(app, common, command);

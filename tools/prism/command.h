@@ -41,6 +41,7 @@ struct CommandResult {
   nlohmann::json json;  // for --json
   std::string text;     // for people; ends with a newline, or is empty
   bool warnings = false;
+  bool failed = false;  // what was asked was not done; the text says why
 };
 
 // The verb that was named, to be run once the whole command line has been read.
@@ -49,6 +50,7 @@ using Command = std::function<Outcome<CommandResult>()>;
 // Each adds its verbs; the callback of the one that is used sets `chosen`.
 void AddCloneVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddDiffVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
+void AddMergeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddDuVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddVolumeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddTransferVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
