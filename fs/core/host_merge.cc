@@ -11,6 +11,7 @@
 #include "fs/core/host_impl.h"
 #include "fs/core/host_pins.h"
 #include "fs/core/merge_apply.h"
+#include "fs/core/merge_path.h"
 
 namespace prism::fs {
 namespace {
@@ -59,6 +60,7 @@ struct HostImpl::MergeJob {
   std::string mine, theirs, target;  // names of volumes; the target is one of the two
   MergeOptions options;
   clone::Request request;
+  std::string path = {};  // only this of mine, and theirs is the base; empty: all
 };
 
 Outcome<std::string> HostImpl::LabelFor(const MergeJob& job) {
@@ -142,10 +144,12 @@ Outcome<clone::CatalogEntry> HostImpl::PinBase(const MergeJob& job, const Pins& 
 
 // The pins of PinSides, and the base.
 Outcome<void> HostImpl::MakeBranch(const MergeJob& job, const Pins& pins, MergeReport& report) {
-  const clone::CatalogEntry &mine = pins[0], &theirs = pins[1], &branch = pins[2], &base = pins[3];
-  const std::unique_ptr<cow::ReadView> views[] = {base.volume->Read(), mine.volume->Read(),
-                                                  theirs.volume->Read()};
-  MergeSides sides({views[kBase].get(), views[kMine].get(), views[kTheirs].get()});
+  const clone::CatalogEntry &mine = pins[0], &theirs = pins[1], &branch = pins[2];
+  const clone::CatalogEntry& base = job.path.empty() ? pins[3] : theirs;
+  const auto mine_view = mine.volume->Read(), theirs_view = theirs.volume->Read();
+  const auto base_view = job.path.empty() ? base.volume->Read() : nullptr;
+  MergeSides sides(
+      {job.path.empty() ? base_view.get() : theirs_view.get(), mine_view.get(), theirs_view.get()});
   for (Side side : {kMine, kTheirs}) {
     Result<uint64_t> visited =
         catalog_->Diff(base, side == kMine ? mine : theirs,
@@ -155,11 +159,16 @@ Outcome<void> HostImpl::MakeBranch(const MergeJob& job, const Pins& pins, MergeR
     if (!visited) return Failed(visited.error(), "comparing");
   }
   MergePlan plan(sides, job.options.on_conflict);
-  if (Status made = plan.Make(report); !made)
-    return MergeFailed(made.error(), job.mine, job.theirs);
+  PathChooser chooser(sides, branch.volume->hash_key(), branch.row.next_ino);
+  if (!job.path.empty()) PRISM_TRY(chooser.Choose(job.path));
+  const PathChoice& choice = chooser.choice();
+  const Status made = job.path.empty() ? plan.Make(report) : plan.MakeFor(choice, report);
+  if (!made) return MergeFailed(made.error(), job.mine, job.theirs);
   const bool undecided = report.conflict_count > 0 && job.options.on_conflict == OnConflict::kStop;
   if (job.options.dry_run || undecided) return {};
-  if (Status applied = MergeApply(sides, plan, *branch.volume).Run(); !applied)
+  MergeApply apply(sides, plan, *branch.volume);
+  apply.Reserve(choice.copies.size());
+  if (Status applied = apply.Run(); !applied)
     return MergeFailed(applied.error(), job.mine, job.theirs);
   report.done = true;
   return {};
@@ -182,12 +191,14 @@ Outcome<MergeReport> HostImpl::TryMerge(const MergeJob& job, bool frozen) {
   }
   PRISM_ASSIGN(std::vector<clone::CatalogEntry> pinned, PinSides(job, frozen, target.row.id));
   Pins pins(*catalog_, std::move(pinned));
-  PRISM_ASSIGN(clone::CatalogEntry base, PinBase(job, pins, report.from));
-  pins.Add(base);
-  // The target may have all that the other has changed already.
   const bool into_theirs = job.target == job.theirs;
-  report.done = pins[into_theirs ? 0 : 1].row.past.back() == base.row.past.back();
-  if (report.done) return report;
+  if (job.path.empty()) {
+    PRISM_ASSIGN(clone::CatalogEntry base, PinBase(job, pins, report.from));
+    pins.Add(base);
+    // The target may have all that the other has changed already.
+    report.done = pins[into_theirs ? 0 : 1].row.past.back() == base.row.past.back();
+    if (report.done) return report;
+  }
   PRISM_TRY(MakeBranch(job, pins, report));
   if (!report.done) return report;
   if (!frozen) {
@@ -251,8 +262,20 @@ Outcome<MergeReport> HostImpl::Merge(std::string_view child, std::string_view in
                    std::move(request)});
 }
 
-Outcome<MergeReport> HostImpl::RollbackPath(std::string_view, std::string_view, std::string_view) {
-  return Explain(Err::kNotSupported, "not yet");
+Outcome<MergeReport> HostImpl::RollbackPath(std::string_view snapshot, std::string_view path,
+                                            std::string_view request_key) {
+  PRISM_ASSIGN(const clone::SnapshotName name, clone::ParseSnapshotName(snapshot));
+  PRISM_ASSIGN(const clone::CatalogEntry target, catalog_->Find(name.volume));
+  if (path.empty()) return Explain(Err::kInvalid, "a path begins with '/', the volume's root");
+  PRISM_ASSIGN(clone::Request request, NameMerge(request_key, "rollback-path", target.row.id,
+                                                 {std::string(snapshot), std::string(path)}, {}));
+  return RunMerge({"rollback",
+                   std::string(snapshot),
+                   target.row.name,
+                   target.row.name,
+                   {},
+                   std::move(request),
+                   std::string(path)});
 }
 
 }  // namespace prism::fs

@@ -17,7 +17,7 @@ class MergeApply {
   MergeApply(MergeSides& sides, const MergePlan& plan, cow::VolumeMap& branch)
       : sides_(sides), plan_(plan), branch_(branch), key_(branch.hash_key()) {}
 
-  // New numbers, first to last, that the plan has given out: the branch's next ones.
+  // How many new numbers the plan has given out: the branch's next ones.
   void Reserve(uint64_t numbers) { reserved_ = numbers; }
   Status Run();
 

@@ -12,6 +12,27 @@ Status MergePlan::Make(MergeReport& report) {
   PRISM_TRY(sides_.failed());
   PRISM_TRY(Unite());
   PRISM_TRY(Gather());
+  for (Side side : {kMine, kTheirs})
+    for (InodeId ino : sides_.touched(side)) PRISM_TRY(NodeOf(ino));
+  return Decide(report);
+}
+
+// Base and theirs are one there, so nothing is in conflict: files that were not chosen are decided
+// for theirs, whatever mine has of them.
+Status MergePlan::MakeFor(const PathChoice& choice, MergeReport& report) {
+  PRISM_TRY(sides_.failed());
+  for (const auto& [place, inodes] : choice.names) names_[place] = {inodes, inodes[kTheirs]};
+  for (const auto& [mine, number] : choice.copies) united_[number] = {0, mine, 0};
+  PRISM_TRY(Gather());
+  for (InodeId ino : choice.restored) PRISM_TRY(NodeOf(ino));
+  for (auto& [ino, node] : nodes_)
+    node.decided = !choice.restored.contains(ino) && !united_.contains(ino);
+  PRISM_TRY(Decide(report));
+  if (report.conflict_count > 0) return Fail(Err::kCorrupt);
+  return {};
+}
+
+Status MergePlan::Decide(MergeReport& report) {
   for (size_t i = 0; i < slots_.size(); ++i) PRISM_TRY(DecideSlot(i));
   for (auto& [ino, node] : nodes_)
     if (!node.decided) PRISM_TRY(DecideNode(ino, node));
@@ -64,8 +85,6 @@ Status MergePlan::Gather() {
     }
     slots_.push_back(std::move(slot));
   }
-  for (Side side : {kMine, kTheirs})
-    for (InodeId ino : sides_.touched(side)) PRISM_TRY(NodeOf(ino));
   return {};
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fs/core/merge.h"
+#include "fs/core/merge_path.h"
 #include "fs/core/merge_sides.h"
 
 namespace prism::fs {
@@ -44,6 +45,8 @@ class MergePlan {
   // Conflicts are in `report`; those of OnConflict::kStop are decided for theirs, so that all are
   // found: the plan must not be carried out then.
   Status Make(MergeReport& report);
+  // Only what was chosen is as in mine.
+  Status MakeFor(const PathChoice& choice, MergeReport& report);
 
   const std::vector<MergeSlot>& slots() const { return slots_; }
   const MergeNodes& nodes() const { return nodes_; }
@@ -65,6 +68,7 @@ class MergePlan {
   void MoveNames(InodeId from, InodeId to, std::vector<PlaceName>& again);
 
   Status Gather();
+  Status Decide(MergeReport& report);
   Result<MergeNode*> NodeOf(InodeId ino);
 
   Status DecideSlot(size_t index);

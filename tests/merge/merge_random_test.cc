@@ -62,7 +62,8 @@ void RandomMergeTest::StepByPath(const std::string& volume, Tree& tree) {
     const FileType type = kind == 0   ? FileType::kDirectory
                           : kind == 1 ? FileType::kSymlink
                                       : FileType::kRegular;
-    Put(volume, path, type == FileType::kDirectory ? "" : data, type);
+    const bool link = type == FileType::kSymlink;
+    Put(volume, path, type == FileType::kDirectory ? "" : link ? data.substr(0, 50) : data, type);
   } else if (kind == 3) {
     if (there && tree.lower_bound(path + "/") == tree.lower_bound(path + "0")) Remove(volume, path);
   } else if (kind == 4) {
@@ -200,7 +201,6 @@ TEST_F(RandomMergeTest, WhateverHappens) {
     EXPECT_TRUE(Rebase("still", new_base).done);
     ExpectSame("still", new_base);
     Must(host_->Clone(old_base, {"equal"}));
-    Own("equal", "/", 0);
     EXPECT_TRUE(Rebase("same", "equal", {.on_conflict = OnConflict::kMine}).done);
     ExpectSame("same", "own");
     for (const std::string volume : {"mine", "theirs"}) {
