@@ -119,6 +119,7 @@ fs::MergeReport MergeTest::Rebase(const std::string& volume, const std::string& 
 
 void MergeTest::CheckConsistent(const std::string& volume) {
   Must(host_->Drain());
+  Must(host_->Flush());
   const Files files = Read(volume);
   std::map<InodeId, uint32_t> links;
   std::map<std::string, std::pair<uint64_t, uint32_t>> directories;  // entries, directories
