@@ -111,6 +111,7 @@ CreateRecord Catalog::PlanCreate(std::string name, bool importing) {
   record.row.importing = importing;
   record.row.created_sec = NowSec();
   record.row.hash_key = {RandomWord(), RandomWord()};
+  record.row.line = next_id_;
   return record;
 }
 
@@ -219,6 +220,8 @@ std::vector<VolumeRow> Catalog::RowsOf(const Volume& source, const CloneRecord& 
     row.own_from = engine_->chunks().next_id();
     row.usage.own_chunk_bytes = 0;
     row.birth_node_bytes = row.usage.node_bytes;
+    row.line = id;
+    row.next_ino = std::max(row.next_ino, FirstInode(id));
   }
   return rows;
 }

@@ -82,6 +82,11 @@ class Catalog : public cow::RootOwner {
   // The snapshot's volume becomes what the snapshot is. Inode numbers that it has used since are
   // not used again. Other snapshots stay, newer ones too.
   Outcome<CatalogEntry> Rollback(std::string_view snapshot, const Request& request = {});
+  // What `branch`, a pin that its owner has changed, holds becomes the volume's content, if that is
+  // still what was pinned as `as_of` (kAgain: it has changed). The branch is gone then. A snapshot
+  // of that label keeps what the volume held. One record.
+  Outcome<CatalogEntry> Replace(const CatalogEntry& branch, const CatalogEntry& as_of,
+                                VolumeId volume, std::string_view label, const Request& request);
   // What has holds cannot be destroyed, nor expire. Idempotent.
   Outcome<CatalogEntry> Hold(std::string_view name, std::string_view tag,
                              const Request& request = {});
@@ -113,8 +118,11 @@ class Catalog : public cow::RootOwner {
   Outcome<std::optional<std::vector<CatalogEntry>>> FindDone(const Request& request);
 
   // These volumes as they are at one instant, for as long as somebody looks at them: hidden clones,
-  // which Unpin destroys, and a restart too. Costs as much as clones, but waits for no medium.
+  // which Unpin destroys, and a restart too. Costs as much as clones, but waits for no medium. One
+  // that is named twice has two pins.
   Outcome<std::vector<CatalogEntry>> Pin(const std::vector<std::string>& names);
+  // A snapshot that holds what was at that place, or a volume that still does.
+  std::optional<CatalogEntry> FindAt(Place place);
   void Unpin(const std::vector<CatalogEntry>& pins);
   // Forest::DiffTrees of two pins.
   Result<uint64_t> Diff(const CatalogEntry& a, const CatalogEntry& b,
@@ -165,6 +173,7 @@ class Catalog : public cow::RootOwner {
   std::vector<VolumeRow> RowsOf(const SnapshotRecord& record);  // their names are labels
   void ApplySnapshot(const SnapshotRecord& record);
   void ApplyRollback(Volume& volume, const Volume& snapshot, Lsn lsn);
+  void ApplyReplace(const ReplaceRecord& record, Lsn lsn);
   void ApplyKeep(Volume& volume, const KeepRecord& record);
   void ApplyQuota(Volume& volume, const cow::Quota& quota);
   void ApplyDestroy(Volume& volume);

@@ -35,6 +35,7 @@ Outcome<std::vector<CatalogEntry>> Catalog::Pin(const std::vector<std::string>& 
 void Catalog::Unpin(const std::vector<CatalogEntry>& pins) {
   std::lock_guard lock(mutex_);
   for (const CatalogEntry& pin : pins) {
+    if (pin.volume->destroyed()) continue;  // it has become a volume's content
     std::unique_lock volume_lock(pin.volume->mutex_);
     std::shared_lock gate(engine_->gate());
     (void)engine_->journal().Append(DestroyRecord{{pin.row.id}}.Encode());

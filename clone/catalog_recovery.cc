@@ -128,6 +128,7 @@ Status Catalog::ReplayRecord(uint8_t type, std::string_view payload, Lsn lsn) {
     case RecordType::kSnapshot:
     case RecordType::kRollback:
     case RecordType::kKeep:
+    case RecordType::kReplace:
       return ReplaySnapshots(static_cast<RecordType>(type), payload, lsn);
     case RecordType::kReveal:
     case RecordType::kSeal:

@@ -120,6 +120,9 @@ void Catalog::ApplyRollback(Volume& volume, const Volume& snapshot, Lsn lsn) {
   row.inodes = snapshot.row_.inodes;
   row.bytes = snapshot.row_.bytes;
   row.next_ino = std::max(row.next_ino, snapshot.row_.next_ino);
+  row.past = snapshot.row_.past;
+  row.line = LineOfRecord(lsn);
+  row.changed = lsn;
   ++volume.tree_.generation;  // it owns nothing of that tree alone
   volume.last_lsn_.store(lsn, std::memory_order_release);
   MarkChanged(volume);
@@ -199,6 +202,11 @@ Status Catalog::ReplaySnapshots(RecordType type, std::string_view payload, Lsn l
     PRISM_ASSIGN(std::shared_ptr<Volume> volume, ForReplay(record.volume));
     PRISM_ASSIGN(std::shared_ptr<Volume> snapshot, ForReplay(record.snapshot));
     ApplyRollback(*volume, *snapshot, lsn);
+  } else if (type == RecordType::kReplace) {
+    PRISM_ASSIGN(ReplaceRecord record, ReplaceRecord::Decode(payload));
+    PRISM_TRY(ForReplay(record.volume));
+    PRISM_TRY(ForReplay(record.source));
+    ApplyReplace(record, lsn);
   } else {
     PRISM_ASSIGN(KeepRecord record, KeepRecord::Decode(payload));
     PRISM_ASSIGN(std::shared_ptr<Volume> volume, ForReplay(record.volume));

@@ -54,6 +54,25 @@ cow::Quota GetQuota(ByteReader& reader) {
   return quota;
 }
 
+void PutLineage(ByteWriter& writer, const VolumeRow& row) {
+  writer.Put(row.line);
+  writer.Put(row.changed);
+  writer.Put(static_cast<uint32_t>(row.past.size()));
+  for (const Place& place : row.past) {
+    writer.Put(place.line);
+    writer.Put(place.at);
+  }
+}
+
+void GetLineage(ByteReader& reader, VolumeRow& row) {
+  row.line = reader.Get<uint64_t>();
+  row.changed = reader.Get<Lsn>();
+  for (uint32_t left = reader.Get<uint32_t>(); left > 0 && !reader.failed(); --left) {
+    const auto line = reader.Get<uint64_t>();
+    row.past.push_back({line, reader.Get<Lsn>()});
+  }
+}
+
 void PutRow(ByteWriter& writer, const VolumeRow& row) {
   writer.Put(kRowVersion);
   writer.PutString(row.name);
@@ -79,6 +98,7 @@ void PutRow(ByteWriter& writer, const VolumeRow& row) {
   PutQuota(writer, row.quota);
   writer.Put(static_cast<uint8_t>(row.sealed));
   writer.Put(static_cast<uint8_t>(row.flushed));
+  PutLineage(writer, row);
 }
 
 bool GetRow(ByteReader& reader, VolumeRow& row) {
@@ -106,6 +126,7 @@ bool GetRow(ByteReader& reader, VolumeRow& row) {
   row.quota = GetQuota(reader);
   row.sealed = reader.Get<uint8_t>() != 0;
   row.flushed = reader.Get<uint8_t>() != 0;
+  GetLineage(reader, row);
   return version == kRowVersion && reader.Finished() && !row.name.empty();
 }
 
@@ -124,6 +145,11 @@ cow::VolumeUsage VolumeRow::Usage() const {
     all.charged_bytes = bytes + usage.node_bytes - usage.inline_bytes;
   }
   return all;
+}
+
+Lineage LineageUntilNow(const VolumeRow& row) {
+  const bool goes_on = row.snapshot_of == 0 && !IsPin(row.name);
+  return goes_on ? Continue(row.past, {row.line, row.changed}) : row.past;
 }
 
 std::string VolumeRow::Encode() const {
@@ -318,6 +344,30 @@ Result<RollbackRecord> RollbackRecord::Decode(std::string_view payload) {
   RollbackRecord record;
   record.volume = reader.Get<VolumeId>();
   record.snapshot = reader.Get<VolumeId>();
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
+std::string ReplaceRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kReplace);
+  writer.Put(volume);
+  writer.Put(source);
+  writer.Put(snapshot);
+  writer.Put(created_sec);
+  writer.PutString(label);
+  return out;
+}
+
+Result<ReplaceRecord> ReplaceRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  ReplaceRecord record;
+  record.volume = reader.Get<VolumeId>();
+  record.source = reader.Get<VolumeId>();
+  record.snapshot = reader.Get<VolumeId>();
+  record.created_sec = reader.Get<int64_t>();
+  record.label = reader.GetString();
   if (!reader.Finished()) return Fail(Err::kCorrupt);
   return record;
 }

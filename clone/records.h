@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "clone/lineage.h"
 #include "cow/key.h"
 #include "cow/record.h"
 #include "cow/tree.h"
@@ -34,6 +35,9 @@ struct VolumeRow {
   bool flushed = false;  // the clients of what it was cloned from had written all before the cut
   // The key of the hash that makes directory cookies; a clone inherits it, so cookies stay valid.
   std::pair<uint64_t, uint64_t> hash_key{0, 0};
+  Lineage past;                   // what the content came through before this line
+  uint64_t line = 0;              // the present one; 0 of a snapshot, which does not go on
+  Lsn changed = 0;                // the last change on this line
   cow::TreeUsage usage;           // of the tree at `root`
   ChunkId own_from = 0;           // chunks from this one on came after the volume was made
   uint64_t birth_node_bytes = 0;  // usage.node_bytes when it was made
@@ -76,7 +80,7 @@ struct CloneRecord {  // RecordType::kClone
   VolumeId source = 0;
   int64_t created_sec = 0;
   std::vector<std::pair<VolumeId, std::string>> targets;
-  cow::Quota quota;  // of all targets
+  cow::Quota quota;      // of all targets
   bool flushed = false;  // as in the row
   std::string Encode() const;
   static Result<CloneRecord> Decode(std::string_view payload);
@@ -103,6 +107,9 @@ struct SealRecord {  // RecordType::kSeal
   static Result<SealRecord> Decode(std::string_view payload);
 };
 
+// Up to what the volume holds now.
+Lineage LineageUntilNow(const VolumeRow& row);
+
 struct SnapshotRecord {  // RecordType::kSnapshot
   struct Target {
     VolumeId source = 0;
@@ -121,6 +128,17 @@ struct RollbackRecord {  // RecordType::kRollback
   VolumeId snapshot = 0;
   std::string Encode() const;
   static Result<RollbackRecord> Decode(std::string_view payload);
+};
+
+// The volume becomes what `source`, a hidden clone, is, which goes; a snapshot keeps what it was.
+struct ReplaceRecord {  // RecordType::kReplace
+  VolumeId volume = 0;
+  VolumeId source = 0;
+  VolumeId snapshot = 0;  // its id
+  int64_t created_sec = 0;
+  std::string label;
+  std::string Encode() const;
+  static Result<ReplaceRecord> Decode(std::string_view payload);
 };
 
 struct KeepRecord {  // RecordType::kKeep: what keeps a volume, and how long, as a whole

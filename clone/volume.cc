@@ -36,6 +36,7 @@ class VolumeTransaction : public cow::WriteTransaction {
   explicit VolumeTransaction(std::shared_ptr<Volume> volume)
       : volume_(std::move(volume)),
         admitted_(volume_->engine_.Admit()),
+        writers_lock_(volume_->writers_),
         lock_(volume_->mutex_),
         next_ino_(volume_->row_.next_ino) {}
 
@@ -94,6 +95,7 @@ class VolumeTransaction : public cow::WriteTransaction {
     PRISM_CHECK(lock_.owns_lock());
     Result<Lsn> lsn = CommitLocked();
     lock_.unlock();
+    writers_lock_.unlock();
     return lsn;
   }
 
@@ -119,7 +121,7 @@ class VolumeTransaction : public cow::WriteTransaction {
     if (volume_->destroyed()) return Fail(Err::kStale);
     if (pending_.empty() && ranges_.empty()) return Lsn{0};
     if (!admitted_) return Fail(admitted_.error());
-    if (volume_->read_only()) return Fail(Err::kReadOnly);  // sealed since the operation began
+    if (volume_->sealed_) return Fail(Err::kReadOnly);  // sealed since the operation began
     bool grows = inodes_delta_ > 0 || bytes_delta_ > 0;
     if (grows && engine.chunks().FreeBytes() == 0) return Fail(Err::kNoSpace);
     ChangeRecord record;
@@ -140,6 +142,7 @@ class VolumeTransaction : public cow::WriteTransaction {
 
   std::shared_ptr<Volume> volume_;
   Status admitted_;  // asked before the lock is taken: it may wait for a checkpoint
+  std::shared_lock<FairSharedMutex> writers_lock_;
   std::unique_lock<FairSharedMutex> lock_;
   std::vector<Mutation> pending_;  // by key
   std::vector<Mutation> ranges_;
@@ -181,6 +184,9 @@ VolumeRow Volume::DescendantRow(std::string full_name) const {
   row.expires_sec = 0;
   row.holds.clear();
   row.sealed = row.flushed = false;
+  row.past = LineageUntilNow(row_);
+  row.line = 0;
+  row.changed = 0;
   return row;
 }
 
@@ -214,6 +220,7 @@ void Volume::Apply(const ChangeRecord& record, Lsn lsn) {
   row_.next_ino = std::max(row_.next_ino, record.next_ino);
   row_.inodes += static_cast<uint64_t>(record.inodes_delta);
   row_.bytes += static_cast<uint64_t>(record.bytes_delta);
+  row_.changed = lsn;
   last_lsn_.store(lsn, std::memory_order_release);
   catalog_.MarkChanged(*this);
 }

@@ -34,6 +34,9 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
   std::pair<uint64_t, uint64_t> hash_key() const override { return row_.hash_key; }
 
   VolumeId id() const { return row_.id; }
+  // No transaction is under way while this is held, none begins, and reading goes on. Transactions
+  // take it first. REQUIRES: whoever holds it needs none itself.
+  std::unique_lock<FairSharedMutex> HoldWriters() { return std::unique_lock(writers_); }
   bool is_snapshot() const { return row_.snapshot_of != 0; }  // never changes
 
  private:
@@ -52,6 +55,7 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
   Catalog& catalog_;
   const bool unchanging_;     // a snapshot or a pin
   std::atomic<bool> sealed_;  // set once
+  FairSharedMutex writers_;   // taken before mutex_, by transactions alone
   FairSharedMutex mutex_;     // the volume's lock
   // Changed with mutex_ and the gate held, so either suffices to read. The name, the parent,
   // `importing` and what keeps it are the catalog's and guarded by its lock.

@@ -1,6 +1,6 @@
 // Keys of the items of a volume's tree.
 //
-// 16 bytes, ordered as two big-endian words: hi = type (8 bits) | inode (56 bits), lo = what the
+// 16 bytes, ordered as two big-endian words: hi = type (4 bits) | inode (60 bits), lo = what the
 // type says. The type comes first so that a leaf holds items of one kind: the first write to an
 // inode's attributes after a clone then copies a leaf of inodes, which refers to no chunk, instead
 // of one whose every extent needs a reference more (docs/DESIGN.md, "Type-major keys").
@@ -14,7 +14,7 @@
 
 namespace prism::cow {
 
-enum class ItemType : uint8_t {  // on disk: never renumber
+enum class ItemType : uint8_t {  // on disk: never renumber; at most 15
   kInode = 1,                    // lo 0. Attributes (fs/core/inode_record.h)
   kDirEntry = 2,                 // inode = directory, lo = cookie
   kExtent = 3,                   // lo = block number: the pieces of one 64 KiB block (cow/extent.h)
@@ -28,17 +28,19 @@ enum class ItemType : uint8_t {  // on disk: never renumber
   kRequest = 9,  // inode 0, lo = slot: a request that was done (fs/core/request_log.h)
 };
 
+inline constexpr int kTypeShift = 60;  // kInodeMax is below it
+
 struct Key {
   uint64_t hi = 0;
   uint64_t lo = 0;
   auto operator<=>(const Key&) const = default;
 
-  ItemType type() const { return static_cast<ItemType>(hi >> 56); }
+  ItemType type() const { return static_cast<ItemType>(hi >> kTypeShift); }
   InodeId ino() const { return hi & kInodeMax; }
 };
 
 constexpr Key MakeKey(ItemType type, InodeId ino, uint64_t lo = 0) {
-  return Key{(static_cast<uint64_t>(type) << 56) | ino, lo};
+  return Key{(static_cast<uint64_t>(type) << kTypeShift) | ino, lo};
 }
 // The first key after all items of this type and inode.
 constexpr Key EndKey(ItemType type, InodeId ino) { return MakeKey(type, ino + 1, 0); }

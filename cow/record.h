@@ -17,6 +17,7 @@ enum class RecordType : uint8_t {
   kRollback = 23,
   kKeep = 24,
   kRequest = 25,
+  kReplace = 28,
   kQuota = 30,
   kReveal = 31,
   kSeal = 32,

@@ -3,6 +3,7 @@
 #include "server/control_birth.h"
 #include "server/control_diff.h"
 #include "server/control_fsck.h"
+#include "server/control_merge.h"
 #include "server/control_quota.h"
 #include "server/control_verbs.h"
 
@@ -20,6 +21,7 @@ Outcome<json> Snapshot(ControlContext& context, const json& request) {
 }
 
 Outcome<json> Rollback(ControlContext& context, const json& request) {
+  if (request.contains("path")) return RollbackPath(context, request);
   PRISM_ASSIGN(fs::VolumeInfo volume,
                context.host.Rollback(Text(request, "name"), Text(request, "request_key")));
   return Describe(volume);
@@ -102,7 +104,25 @@ std::span<const ContextVerb> SnapshotVerbs() {
                     kKey}},
                   Quota},
       ContextVerb{"snapshot", {{{"names", kTexts}, {"ttl_sec", kNumber, false}, kKey}}, Snapshot},
-      ContextVerb{"rollback", {{{"name"}, kKey}}, Rollback},
+      ContextVerb{"rollback", {{{"name"}, {"path", kText, false}, kKey}}, Rollback},
+      ContextVerb{"rebase",
+                  {{{"names", kTexts},
+                    {"onto"},
+                    {"from", kText, false},
+                    {"keep", kText, false},
+                    {"on_conflict", kText, false},
+                    {"dry_run", kFlag, false},
+                    kKey}},
+                  Rebase},
+      ContextVerb{"merge",
+                  {{{"child"},
+                    {"into"},
+                    {"from", kText, false},
+                    {"keep", kText, false},
+                    {"on_conflict", kText, false},
+                    {"dry_run", kFlag, false},
+                    kKey}},
+                  Merge},
       ContextVerb{"hold", {{{"name"}, {"tag"}, kKey}}, Hold},
       ContextVerb{"release", {{{"name"}, {"tag"}, kKey}}, Release},
       ContextVerb{

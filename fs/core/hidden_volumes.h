@@ -21,6 +21,8 @@ class HiddenVolumes {
 
   const std::vector<clone::CatalogEntry>& entries() const { return entries_; }
   const clone::CatalogEntry& operator[](size_t index) const { return entries_[index]; }
+  // This one too from now on.
+  void Add(clone::CatalogEntry entry) { entries_.push_back(std::move(entry)); }
   void Revealed() { entries_.clear(); }
 
  private:

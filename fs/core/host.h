@@ -15,6 +15,7 @@
 #include "fs/base/function_ref.h"
 #include "fs/contract/file_system.h"
 #include "fs/core/diff.h"
+#include "fs/core/merge.h"
 
 namespace prism::fs {
 
@@ -162,6 +163,25 @@ class Host {
   // to them, and their numbers are not used again. Snapshots made since stay.
   virtual Outcome<VolumeInfo> Rollback(std::string_view snapshot,
                                        std::string_view request_key = {}) = 0;
+  // The same of one file or directory alone, "/a/b", with all below it: everything else stays. A
+  // snapshot is made first (MergeReport::kept). What was moved into it since goes; what was moved
+  // out of it, and is still there, stays there too, and comes back as a file of its own; so does a
+  // file that has names on both sides and has changed. kNoEntry: the snapshot has nothing there.
+  virtual Outcome<MergeReport> RollbackPath(std::string_view snapshot, std::string_view path,
+                                            std::string_view request_key = {}) = 0;
+  // Each of `names` becomes `onto` with its own changes since their common ancestor: a snapshot of
+  // that, or a volume that has not changed since, must still be there, or MergeOptions::from say
+  // what to take (kNoEntry). Reports are in the order of the names. Conflicts: nothing is done to
+  // any. Otherwise each is exchanged by one step, in use or not, as by Rollback; where the numbers
+  // of files are concerned, both sides' stay. What comes from `onto` already is done.
+  virtual Outcome<std::vector<MergeReport>> Rebase(const std::vector<std::string>& names,
+                                                   std::string_view onto,
+                                                   const MergeOptions& options,
+                                                   std::string_view request_key = {}) = 0;
+  // The changes of `child` since they were one go into `into`, likewise. `child` stays as it is.
+  virtual Outcome<MergeReport> Merge(std::string_view child, std::string_view into,
+                                     const MergeOptions& options,
+                                     std::string_view request_key = {}) = 0;
   // While a volume or snapshot has holds it is not destroyed (kBusy), nor does it expire. Holding
   // twice, or releasing what is not held, is no error. Tags are made as names are.
   virtual Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag,

@@ -4,6 +4,7 @@
 #include "fs/core/volume_diff.h"
 
 namespace prism::fs {
+
 Outcome<DiffResult> HostImpl::Diff(std::string_view a, std::string_view b,
                                    const DiffOptions& options) {
   std::vector<clone::CatalogEntry> pinned;

@@ -52,6 +52,14 @@ class HostImpl : public Host {
                                             std::string_view request_key = {}) override;
   Outcome<VolumeInfo> Rollback(std::string_view snapshot,
                                std::string_view request_key = {}) override;
+  Outcome<MergeReport> RollbackPath(std::string_view snapshot, std::string_view path,
+                                    std::string_view request_key = {}) override;
+  Outcome<std::vector<MergeReport>> Rebase(const std::vector<std::string>& names,
+                                           std::string_view onto, const MergeOptions& options,
+                                           std::string_view request_key = {}) override;
+  Outcome<MergeReport> Merge(std::string_view child, std::string_view into,
+                             const MergeOptions& options,
+                             std::string_view request_key = {}) override;
   Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag,
                            std::string_view request_key = {}) override;
   Outcome<VolumeInfo> Release(std::string_view name, std::string_view tag,
@@ -106,6 +114,18 @@ class HostImpl : public Host {
   Outcome<std::vector<VolumeInfo>> Reveal(HiddenVolumes& unborn,
                                           const std::vector<std::string>& names,
                                           const clone::Request& request);
+  // host_merge.cc
+  struct MergeJob;
+  Outcome<MergeReport> RunMerge(const MergeJob& job);
+  Outcome<MergeReport> TryMerge(const MergeJob& job, bool frozen);
+  Outcome<std::string> LabelFor(const MergeJob& job);
+  Outcome<std::string> ChooseBase(const MergeJob& job, const clone::CatalogEntry& mine,
+                                  const clone::CatalogEntry& theirs);
+  Outcome<std::vector<clone::CatalogEntry>> PinSides(const MergeJob& job, bool frozen,
+                                                     VolumeId target);
+  Outcome<clone::CatalogEntry> PinBase(const MergeJob& job, const HiddenVolumes& pins,
+                                       std::string& name);
+  Outcome<void> MakeBranch(const MergeJob& job, const HiddenVolumes& pins, MergeReport& report);
   // Stops the data of a volume, for a cut.
   Outcome<DataGate> GateOf(VolumeId id);
   void DestroyExpired();

@@ -54,7 +54,7 @@ void VolumeCheck::Add(cow::Key key, std::string_view value) {
       if (value.size() != 32) report_.Say("volume {}: request {} does not decode", name_, key.lo);
       return;
   }
-  report_.Say("volume {}: an item of type {} is unknown", name_, key.hi >> 56);
+  report_.Say("volume {}: an item of type {} is unknown", name_, key.hi >> cow::kTypeShift);
 }
 
 void VolumeCheck::AddRecord(InodeId ino, std::string_view value) {

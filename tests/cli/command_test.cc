@@ -159,6 +159,13 @@ TEST_F(CommandTest, ExitCodesAndMessages) {
       {"snapshot absent@x", kExitNotFound, "absent"},
       {"snapshot v@x --ttl soon", kExitFailed, "soon"},
       {"rollback v@absent", kExitNotFound, "v@absent"},
+      {"rollback v@absent --path /etc", kExitNotFound, "v@absent"},
+      {"rebase v --onto absent", kExitNotFound, "absent"},
+      {"rebase absent --onto v", kExitNotFound, "absent"},
+      {"rebase v --onto v", kExitFailed, "twice"},
+      {"rebase v", kExitUsage, "--onto"},
+      {"rebase v --onto x --on-conflict ours", kExitUsage, "--on-conflict"},
+      {"merge v --into absent", kExitNotFound, "absent"},
       {"hold absent tag", kExitNotFound, "absent"},
       {"clone v 'x{1..}'", kExitFailed, "FIRST..LAST"},
       {"clone v 'x{1..99999}'", kExitFailed, "10000"},
@@ -193,6 +200,32 @@ TEST_F(CommandTest, WithoutAServerItSaysWhatToDo) {
   EXPECT_EQ(nlohmann::json::parse(result.output)["error"], "disconnected");
 }
 
+TEST_F(CommandTest, RebaseAndMerge) {
+  LiveServer server(directory_.path());
+  const std::string one = directory_ / "one", two = directory_ / "two";
+  Shell("mkdir " + one + " " + two + "; echo 1 > " + one + "/a; echo 1 > " + one + "/b; echo 1 > " +
+        two + "/a");
+  // An import is a volume of its own; the clones of one are relatives.
+  ASSERT_EQ(server.Prism("import -q dir:" + one + " base").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("import -q dir:" + two + " stranger").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("snapshot base@1").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("clone base@1 'web{1..3}' dev").exit_code, kExitDone);
+  ShellResult result = server.Prism("rebase web1 --onto stranger");
+  EXPECT_EQ(result.exit_code, kExitFailed);
+  EXPECT_TRUE(Has(result.output, "come from nothing that is known to be common")) << result.output;
+  // Nothing but clones is to be had without a mount: dev is the new base, as it is.
+  result = server.Prism("rebase 'web{1..3}' --onto dev --request-key k");
+  EXPECT_EQ(result.exit_code, kExitDone) << result.output;
+  EXPECT_TRUE(Has(result.output, "web2: 0 added")) << result.output;
+  const nlohmann::json json = server.Json("rebase web1 --onto dev --dry-run");
+  EXPECT_EQ(json["result"][0]["name"], "web1");
+  EXPECT_EQ(json["result"][0]["conflict_count"], 0);
+  EXPECT_EQ(server.Prism("merge web1 --into dev").exit_code, kExitDone);
+  result = server.Prism("rollback base@1 --path /a");
+  EXPECT_EQ(result.exit_code, kExitDone) << result.output;
+  EXPECT_TRUE(Has(result.output, "`prism rollback base@before-rollback-")) << result.output;
+}
+
 TEST_F(CommandTest, EveryVerbSpeaksJson) {
   LiveServer server(directory_.path());
   MakeTree(3);
@@ -201,6 +234,8 @@ TEST_F(CommandTest, EveryVerbSpeaksJson) {
        {"import dir:" + tree_ + " base", std::string("create x"), std::string("clone base y z"),
         std::string("list"), std::string("show y"), std::string("snapshot y@s"),
         std::string("hold y@s t"), std::string("release y@s t"), std::string("rollback y@s"),
+        std::string("rollback y@s --path /1"), std::string("merge y --into base"),
+        std::string("rebase z --onto y@s -n"),
         std::string("destroy -n y@s"), std::string("rename y w"), "export base dir:" + copy,
         "export base tar:" + directory_ / "base.tar", std::string("stat"), std::string("lanes"),
         std::string("ping"), std::string("destroy -r w z"),

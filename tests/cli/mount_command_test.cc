@@ -76,6 +76,42 @@ TEST_F(MountCommandTest, ASnapshotIsMountedReadOnlyAndARollbackIsSeenAtOnce) {
   EXPECT_EQ(server.Prism("umount " + at_).exit_code, kExitDone);
 }
 
+TEST_F(MountCommandTest, ARebaseIsSeenAtOnceAndOwnFilesStayOpen) {
+  LiveServer server(directory_.path());
+  const std::string base = directory_ / "base", log = " --log " + directory_ / "mount.log";
+  ASSERT_EQ(Shell("mkdir " + base).exit_code, 0);
+  ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " base").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("snapshot base@1").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("clone base@1 web").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("mount web " + at_ + log).exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("mount base " + base + log).exit_code, kExitDone);
+  Shell("echo mine > " + at_ + "/own; cat " + at_ + "/d/f");
+  Shell("echo theirs > " + base + "/d/f; echo new > " + base + "/new; chmod 600 " + base + "/d");
+  ASSERT_EQ(server.Prism("snapshot base@2").exit_code, kExitDone);
+  // A program that has its own file open goes on writing into it.
+  const ShellResult result =
+      Shell("exec 5>>" + at_ + "/own; " + server.Command("rebase web --onto base@2") +
+            " && echo more >&5 && cat " + at_ + "/own");
+  EXPECT_NE(result.output.find("mine\nmore\n"), std::string::npos) << result.output;
+  const std::string look =
+      "cat " + at_ + "/d/f " + at_ + "/new; stat -c %a " + at_ + "/d; ls " + at_;
+  for (int i = 0; i < 50 && Shell(look).output.find("theirs") != 0; ++i) Shell("sleep 0.1");
+  EXPECT_EQ(Shell(look).output, "theirs\nnew\n600\nd\nnew\nown\n");
+  // Both have changed it: nothing is done, and it says so.
+  Shell("echo mine > " + at_ + "/d/f; echo again > " + base + "/d/f");
+  ASSERT_EQ(server.Prism("snapshot base@3").exit_code, kExitDone);
+  const ShellResult conflict = server.Prism("rebase web --onto base@3");
+  EXPECT_EQ(conflict.exit_code, kExitFailed);
+  EXPECT_NE(conflict.output.find("C /d/f: changed data here, changed data there\n"),
+            std::string::npos)
+      << conflict.output;
+  EXPECT_EQ(Shell("cat " + at_ + "/d/f").output, "mine\n");
+  EXPECT_EQ(server.Prism("rebase web --onto base@3 --on-conflict mine").exit_code, kExitDone);
+  EXPECT_EQ(Shell("cat " + at_ + "/d/f").output, "mine\n");
+  EXPECT_EQ(server.Prism("umount " + base).exit_code, kExitDone);
+  EXPECT_EQ(server.Prism("umount " + at_).exit_code, kExitDone);
+}
+
 TEST_F(MountCommandTest, WhatIsWrongIsSaid) {
   LiveServer server(directory_.path());
   ASSERT_EQ(server.Prism("create a").exit_code, kExitDone);

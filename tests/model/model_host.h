@@ -59,6 +59,18 @@ class ModelHost : public fs::Host {
                                const fs::DiffOptions&) override {
     return Explain(Err::kNotSupported, "the model compares nothing");
   }
+  Outcome<fs::MergeReport> RollbackPath(std::string_view, std::string_view,
+                                        std::string_view) override {
+    return Explain(Err::kNotSupported, "the model merges nothing");
+  }
+  Outcome<std::vector<fs::MergeReport>> Rebase(const std::vector<std::string>&, std::string_view,
+                                               const fs::MergeOptions&, std::string_view) override {
+    return Explain(Err::kNotSupported, "the model merges nothing");
+  }
+  Outcome<fs::MergeReport> Merge(std::string_view, std::string_view, const fs::MergeOptions&,
+                                 std::string_view) override {
+    return Explain(Err::kNotSupported, "the model merges nothing");
+  }
   fs::StoreStats Stats() override;
   Outcome<std::shared_ptr<fs::FileSystem>> Attach(std::string_view name, bool importing) override;
   Outcome<std::shared_ptr<fs::FileSystem>> Attach(VolumeId id) override;

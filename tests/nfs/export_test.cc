@@ -155,6 +155,24 @@ TEST_F(ExportTest, ARollbackMakesHandlesOfLaterFilesStale) {
   EXPECT_EQ(Connect().StatusOf(NFSPROC3_GETATTR, Args().Text(later)), NFS3ERR_STALE);
 }
 
+TEST_F(ExportTest, ARebaseKeepsTheHandlesOfOwnFilesAndIsSeenAtOnce) {
+  Client client = Connect();
+  client.Create(root_, "old");
+  test::Must(host_->Snapshot({"volume@before"}, 0));
+  test::Must(host_->Clone("volume@before", {"base"}));
+  auto base = test::Must(host_->Attach("base", false));
+  fs::CreateArgs args;
+  args.parent = kRootInode;
+  args.name = "new";
+  test::Must(base->Create({}, args));
+  const std::string own = client.Create(root_, "own");
+  test::Must(host_->Rebase({"volume"}, "base", {}));
+  EXPECT_EQ(client.StatusOf(NFSPROC3_GETATTR, Args().Text(own)), NFS3_OK);
+  EXPECT_EQ(client.Lookup(root_, "own"), own);
+  EXPECT_NE(client.Lookup(root_, "new"), own);
+  client.Lookup(root_, "old");
+}
+
 TEST_F(ExportTest, ReadOnlyRefusesEveryChange) {
   Client client = Connect();
   const std::string file = client.Create(root_, "file");

@@ -75,6 +75,7 @@ int RunCommandLine(int argc, const char* const* argv) {
   AddCloneVerbs(app, common, command);
   AddSealVerbs(app, common, command);
   AddDiffVerb(app, common, command);
+  AddMergeVerbs(app, common, command);
   AddDuVerb(app, common, command);
   AddFsckVerb(app, common, command);
   AddQuotaVerb(app, common, command);

@@ -14,7 +14,7 @@ namespace {
 using nlohmann::json;
 
 struct CloneOptions {
-  std::string name, tag, ttl, request_key, quota_bytes, quota_inodes, identity_rules;
+  std::string name, tag, ttl, path, request_key, quota_bytes, quota_inodes, identity_rules;
   std::optional<bool> quota_exclusive;
   std::vector<std::string> names;
   bool identity = false;
@@ -77,7 +77,13 @@ Outcome<CommandResult> Snapshot(const CommonOptions& common, const CloneOptions&
 }
 
 Outcome<CommandResult> Rollback(const CommonOptions& common, const CloneOptions& options) {
-  PRISM_ASSIGN(Reply reply, AskNamed(common, options, "rollback", {{"name", options.name}}));
+  json request = {{"name", options.name}};
+  if (!options.path.empty()) request["path"] = options.path;
+  PRISM_ASSIGN(Reply reply, AskNamed(common, options, "rollback", std::move(request)));
+  if (!options.path.empty())
+    return ResultOf(reply, fmt::format("{} is again as in {}; `prism rollback {}` undoes it {}\n",
+                                       Printable(options.path), options.name,
+                                       Printable(TextIn(reply.result, "kept")), Took(reply)));
   return ResultOf(reply,
                   fmt::format("{} is again as in {} {}\n", Printable(TextIn(reply.result, "name")),
                               options.name, Took(reply)));
@@ -150,6 +156,8 @@ void AddCloneVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) 
   CLI::App* rollback =
       add("rollback", "make a volume what its snapshot is, in use or not", Rollback);
   rollback->add_option("NAME@LABEL", options->name, "what was written since is lost")->required();
+  rollback->add_option("--path", options->path,
+                       "only this file or directory, from the volume's root: /etc/ssh");
 
   for (const char* verb : {"hold", "release"}) {
     const bool hold = std::string_view(verb) == "hold";
