@@ -7,6 +7,14 @@ import re
 import support
 
 CONFORMANCE = pathlib.Path(os.environ["CONFORMANCE"])
+# Claims about who is in between, not about the lane.
+NOT_HERE = (
+    # Linux 6.1 with the BPF LSM lets anybody set security.* where the file system does not object.
+    "XattrTest.TrustedAndSecurityAreRoots",
+)
+# Without what is skipped; the status is in what is printed.
+JOB = f"""{CONFORMANCE.name} --gtest_brief=1 --gtest_color=no --gtest_filter=-{":".join(NOT_HERE)} |
+  grep -vE 'Skipped$|^this way to the volume has no' """ + """|| true"""
 
 
 class LaneConformanceTest(support.GuestTest):
@@ -20,8 +28,9 @@ class LaneConformanceTest(support.GuestTest):
         attach = [word for volume in volumes for word in ("--attach", volume)]
         done = self.run_guest("--lane", "shm", "--mode", "bare", "--memory-mib", "1024", *attach,
                               "--program", CONFORMANCE,
-                              "--job", f"{CONFORMANCE.name} --gtest_brief=1 2>&1", "empty")
-        passed = re.search(r"^\[  PASSED  \] (\d+) tests", done.output, re.MULTILINE)
+                              "--job", JOB, "empty")
+        self.assertEqual(re.findall(r"FAILED  \] (\S+)", done.output), [], done.output)
+        passed = re.search(r"PASSED  \] (\d+) tests", done.output)
         self.assertTrue(passed, support.lines_tail(done.output))
         # A way to the volume lacks some features, but the most can be said: see the suite's README.
         self.assertGreater(int(passed.group(1)), len(tests) // 2)

@@ -18,8 +18,8 @@ struct VmDevice {
 std::vector<std::string> QemuArguments(const VmDevice& device);
 // For <devices> of a domain; ends with a newline.
 std::string LibvirtXml(const VmDevice& device);
-// For the command line of a guest's kernel whose initramfs has tools/initramfs-tools: this volume is
-// the root file system.
+// For the command line of a kernel whose initramfs has tools/initramfs-tools: this volume is its
+// root file system.
 std::string KernelArguments(const std::string& volume);
 // As one word of a shell.
 std::string ShellWord(const std::string& word);
