@@ -11,14 +11,13 @@
 #include "fs/base/check.h"
 
 namespace prism::clone {
-namespace {
 
-uint64_t RandomWord() {
+std::pair<uint64_t, uint64_t> NewHashKey() {
   std::random_device device;
-  return uint64_t{device()} << 32 | device();
+  auto word = [&] { return uint64_t{device()} << 32 | device(); };
+  const uint64_t first = word();
+  return {first, word()};
 }
-
-}  // namespace
 
 Outcome<void> CheckVolumeName(std::string_view name) {
   bool good = !name.empty() && name.size() <= kVolumeNameMax && name[0] != '.' && name[0] != '-';
@@ -55,7 +54,7 @@ Outcome<SnapshotName> ParseSnapshotName(std::string_view name) {
 }
 
 std::shared_ptr<Volume> Catalog::FindLocked(std::string_view name) {
-  if (IsPin(name)) return nullptr;
+  if (IsHidden(name)) return nullptr;
   const size_t at = name.find('@');
   auto volume = by_name_.find(name.substr(0, at));
   if (volume == by_name_.end()) return nullptr;
@@ -100,7 +99,7 @@ Outcome<CatalogEntry> Catalog::Create(std::string_view name, bool importing) {
     record.row.name = name;
     record.row.importing = importing;
     record.row.created_sec = NowSec();
-    record.row.hash_key = {RandomWord(), RandomWord()};
+    record.row.hash_key = NewHashKey();
     std::shared_lock gate(engine_->gate());
     lsn = engine_->journal().Append(record.Encode());
     volume = ApplyCreate(std::move(record.row));
@@ -122,7 +121,9 @@ void Catalog::Insert(const std::shared_ptr<Volume>& volume) {
 }
 
 void Catalog::Adopt(const std::shared_ptr<Volume>& volume) {
-  by_id_[volume->id()] = volume;
+  if (by_id_.insert_or_assign(volume->id(), volume).second)
+    for (const Graft& graft : volume->row_.composition.grafts) ++part_users_[graft.part];
+  NoteUncounted(*volume);
   next_id_ = std::max(next_id_, volume->id() + 1);
   const VolumeRow& row = volume->row_;
   if (row.expires_sec != 0) expiring_.emplace(row.expires_sec, row.id);
@@ -243,6 +244,10 @@ Outcome<std::vector<CatalogEntry>> Catalog::WouldDestroy(const std::vector<std::
 Result<cow::Forest::Exclusive> Catalog::CountExclusive(const std::vector<CatalogEntry>& entries) {
   VolumeSet volumes;
   for (const CatalogEntry& entry : entries) volumes[entry.row.id] = entry.volume;
+  {
+    std::lock_guard lock(mutex_);
+    AddParts(volumes);
+  }
   std::vector<std::shared_lock<FairSharedMutex>> locks;
   std::vector<cow::NodeId> roots;
   for (const auto& [id, volume] : volumes) {
@@ -262,18 +267,24 @@ Outcome<void> Catalog::Destroy(const std::vector<std::string>& names, bool recur
     PRISM_ASSIGN(const Done done, FindDoneLocked(request, lock));
     if (done) return {};
     PRISM_ASSIGN(VolumeSet volumes, ChooseToDestroy(names, recursive));
-    DestroyRecord record;
     if (volumes.empty()) return {};
-    std::vector<std::unique_lock<FairSharedMutex>> locks;
-    for (const auto& [id, volume] : volumes) {
-      locks.emplace_back(volume->mutex_);
-      record.volumes.push_back(id);
-    }
-    std::shared_lock gate(engine_->gate());
-    lsn = Append(request, record.Encode(), {});
-    for (const auto& [id, volume] : volumes) ApplyDestroy(*volume);
+    lsn = DestroyLocked(std::move(volumes), request);
   }
   return WaitDurable(lsn, "the destruction");
+}
+
+Lsn Catalog::DestroyLocked(VolumeSet volumes, const Request& request) {
+  AddParts(volumes);
+  DestroyRecord record;
+  std::vector<std::unique_lock<FairSharedMutex>> locks;
+  for (const auto& [id, volume] : volumes) {
+    locks.emplace_back(volume->mutex_);
+    record.volumes.push_back(id);
+  }
+  std::shared_lock gate(engine_->gate());
+  const Lsn lsn = Append(request, record.Encode(), {});
+  for (const auto& [id, volume] : volumes) ApplyDestroy(*volume);
+  return lsn;
 }
 
 void Catalog::ApplyDestroy(Volume& volume) {
@@ -281,6 +292,9 @@ void Catalog::ApplyDestroy(Volume& volume) {
   engine_->AddDead(volume.row_.root);
   EraseName(volume);
   expiring_.erase({volume.row_.expires_sec, volume.id()});
+  for (const Graft& graft : volume.row_.composition.grafts)
+    if (auto users = part_users_.find(graft.part); --users->second == 0) part_users_.erase(users);
+  uncounted_.erase(volume.id());
   std::lock_guard lock(changed_mutex_);
   destroyed_.push_back(volume.id());
   by_id_.erase(volume.id());
@@ -361,7 +375,8 @@ Outcome<CatalogEntry> Catalog::Find(std::string_view name) {
 Outcome<CatalogEntry> Catalog::Find(VolumeId id) {
   std::lock_guard lock(mutex_);
   auto found = by_id_.find(id);
-  if (found == by_id_.end()) return Explain(Err::kNoEntry, "there is no volume {}", id);
+  if (found == by_id_.end() || IsHidden(found->second->row_.name))
+    return Explain(Err::kNoEntry, "there is no volume {}", id);
   return EntryOf(found->second);
 }
 
@@ -370,7 +385,7 @@ std::vector<CatalogEntry> Catalog::List() {
   std::lock_guard lock(mutex_);
   entries.reserve(by_id_.size());
   for (const auto& [name, volume] : by_name_) {
-    if (IsPin(name)) continue;
+    if (IsHidden(name)) continue;
     entries.push_back(EntryOf(volume));
     for (const auto& [label, snapshot] : volume->snapshots_) entries.push_back(EntryOf(snapshot));
   }

@@ -35,10 +35,7 @@ Outcome<std::vector<CatalogEntry>> Catalog::Pin(const std::vector<std::string>& 
 void Catalog::Unpin(const std::vector<CatalogEntry>& pins) {
   std::lock_guard lock(mutex_);
   for (const CatalogEntry& pin : pins) {
-    std::unique_lock volume_lock(pin.volume->mutex_);
-    std::shared_lock gate(engine_->gate());
-    (void)engine_->journal().Append(DestroyRecord{{pin.row.id}}.Encode());
-    ApplyDestroy(*pin.volume);
+    (void)DestroyLocked({{pin.row.id, pin.volume}}, {});
   }
 }
 

@@ -7,8 +7,8 @@ namespace {
 
 using cow::RecordType;
 
-// Version 1 ended with the hash key.
-constexpr uint8_t kRowVersion = 2;
+// Version 1 ended with the hash key, version 2 with the holds.
+constexpr uint8_t kRowVersion = 3;
 
 // A count in a record is believed only as far as the bytes that follow could hold that many.
 bool Plausible(const ByteReader& reader, uint32_t count, size_t bytes_each) {
@@ -55,6 +55,7 @@ void PutRow(ByteWriter& writer, const VolumeRow& row) {
   writer.Put(row.snapshot_of);
   writer.Put(row.expires_sec);
   PutTexts(writer, row.holds);
+  PutComposition(writer, row.composition);
 }
 
 bool GetRow(ByteReader& reader, VolumeRow& row) {
@@ -74,6 +75,11 @@ bool GetRow(ByteReader& reader, VolumeRow& row) {
     row.snapshot_of = reader.Get<VolumeId>();
     row.expires_sec = reader.Get<int64_t>();
     row.holds = GetTexts(reader);
+  }
+  if (version >= 3) {
+    Result<Composition> composition = GetComposition(reader);
+    if (!composition) return false;
+    row.composition = std::move(*composition);
   }
   return version >= 1 && version <= kRowVersion && reader.Finished() && !row.name.empty();
 }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "clone/composition.h"
 #include "cow/key.h"
 #include "cow/record.h"
 #include "cow/tree.h"
@@ -31,6 +32,7 @@ struct VolumeRow {
   uint64_t bytes = 0;
   // The key of the hash that makes directory cookies; a clone inherits it, so cookies stay valid.
   std::pair<uint64_t, uint64_t> hash_key{0, 0};
+  Composition composition;
 
   std::string Encode() const;  // without the id, which is the row's key
   static Result<VolumeRow> Decode(VolumeId id, std::string_view bytes);
@@ -71,7 +73,34 @@ struct CloneRecord {  // RecordType::kClone
 };
 
 // The names of the catalog's own hidden clones begin so; nobody else's can.
-inline bool IsPin(std::string_view name) { return name.starts_with('#'); }
+inline bool IsHidden(std::string_view name) { return name.starts_with('#'); }
+// Some are kept, as parts of composed volumes; others not beyond a restart.
+inline constexpr std::string_view kPartName = "#part-";
+inline bool IsPart(std::string_view name) { return name.starts_with(kPartName); }
+inline bool IsPin(std::string_view name) { return IsHidden(name) && !IsPart(name); }
+
+struct ComposeRecord {  // RecordType::kCompose: one cut of all sources
+  VolumeRow row;        // of the composed volume, without root, items and usage
+  VolumeId from = 0;    // its base; 0: it begins empty
+  std::vector<std::pair<VolumeId, VolumeId>> parts;  // new ones: each with its source
+  std::string Encode() const;
+  static Result<ComposeRecord> Decode(std::string_view payload);
+};
+
+struct ComposedRecord {  // RecordType::kComposed: the rules have been followed; it is published
+  VolumeId volume = 0;
+  bool partial = false;
+  std::string Encode() const;
+  static Result<ComposedRecord> Decode(std::string_view payload);
+};
+
+struct CountedRecord {  // RecordType::kCounted: what the totals of a composed volume lacked
+  VolumeId volume = 0;
+  int64_t inodes = 0;
+  int64_t bytes = 0;
+  std::string Encode() const;
+  static Result<CountedRecord> Decode(std::string_view payload);
+};
 
 struct SnapshotRecord {  // RecordType::kSnapshot
   struct Target {

@@ -11,8 +11,12 @@ using cow::Key;
 
 class VolumeReadView : public cow::ReadView {
  public:
-  explicit VolumeReadView(std::shared_ptr<Volume> volume)
-      : volume_(std::move(volume)), lock_(volume_->mutex_) {}
+  // A part never changes, and goes only when nobody can look at it any more, who all do so under
+  // locks of their own (clone/composition.h).
+  explicit VolumeReadView(std::shared_ptr<Volume> volume, bool locked)
+      : volume_(std::move(volume)) {
+    if (locked) lock_ = std::shared_lock(volume_->mutex_);
+  }
 
   Result<bool> Get(Key key, std::string& value) const override {
     if (volume_->destroyed()) return Fail(Err::kStale);
@@ -147,14 +151,15 @@ class VolumeTransaction : public cow::WriteTransaction {
 Volume::Volume(cow::Engine& engine, Catalog& catalog, VolumeRow row)
     : engine_(engine),
       catalog_(catalog),
-      read_only_(row.snapshot_of != 0 || IsPin(row.name)),
+      read_only_(row.snapshot_of != 0 || IsHidden(row.name)),
+      is_part_(IsPart(row.name)),
       row_(std::move(row)) {
   tree_.volume = row_.id;
   tree_.node = row_.root;
 }
 
 std::unique_ptr<cow::ReadView> Volume::Read() {
-  return std::make_unique<VolumeReadView>(shared_from_this());
+  return std::make_unique<VolumeReadView>(shared_from_this(), !is_part_);
 }
 
 std::unique_ptr<cow::WriteTransaction> Volume::Write() {
@@ -163,7 +168,15 @@ std::unique_ptr<cow::WriteTransaction> Volume::Write() {
 
 cow::VolumeUsage Volume::Usage() {
   std::shared_lock lock(mutex_);
-  return {row_.inodes, row_.bytes};
+  // More may have been taken away than has been counted yet.
+  const bool known = !row_.composition.uncounted;
+  auto at_least = [&](uint64_t n) { return known || static_cast<int64_t>(n) >= 0 ? n : 0; };
+  return {at_least(row_.inodes), at_least(row_.bytes)};
+}
+
+Composition Volume::composition() {
+  std::shared_lock lock(mutex_);
+  return row_.composition;
 }
 
 VolumeRow Volume::DescendantRow(std::string full_name) const {

@@ -34,6 +34,8 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
   std::pair<uint64_t, uint64_t> hash_key() const override { return row_.hash_key; }
 
   VolumeId id() const { return row_.id; }
+  Composition composition();
+  uint64_t times_replaced() const { return replaced_.load(std::memory_order_acquire); }
   bool is_snapshot() const { return row_.snapshot_of != 0; }  // never changes
 
  private:
@@ -51,6 +53,7 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
   cow::Engine& engine_;
   Catalog& catalog_;
   const bool read_only_;
+  const bool is_part_;
   FairSharedMutex mutex_;  // the volume's lock
   // Changed with mutex_ and the gate held, so either suffices to read. The name, the parent,
   // `importing` and what keeps it are the catalog's and guarded by its lock.
@@ -58,6 +61,7 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
   std::map<std::string, std::shared_ptr<Volume>, std::less<>> snapshots_;  // by label; as the name
   cow::TreeRoot tree_;
   std::atomic<Lsn> last_lsn_{0};
+  std::atomic<uint64_t> replaced_{0};  // how often it has been given another tree
   std::atomic<bool> destroyed_{false};
   bool row_changed_ = false;  // guarded by the catalog's changed_mutex_
 };

@@ -17,6 +17,9 @@ enum class RecordType : uint8_t {
   kRollback = 23,
   kKeep = 24,
   kRequest = 25,
+  kCompose = 32,
+  kComposed = 33,
+  kCounted = 34,
 };
 
 }  // namespace prism::cow

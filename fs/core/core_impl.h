@@ -20,14 +20,14 @@ struct VolumeCore::Impl {
       : map(std::move(volume_map)),
         store(chunk_store),
         options(core_options),
-        key(map->hash_key()),
+        key(*map),
         data(options.volume, *map, store, budget, holds, options.flusher),
         orphans(*map, data, holds, options.leftovers_from) {}
 
   const std::shared_ptr<cow::VolumeMap> map;
   cow::ChunkStore& store;
   const CoreOptions options;
-  const HashKey key;
+  const HashKeys key;
   Holds holds;
   FileData data;
   Orphans orphans;

@@ -10,6 +10,7 @@
 
 #include "fs/base/failure.h"
 #include "fs/contract/file_system.h"
+#include "fs/core/compose.h"
 #include "fs/core/diff.h"
 
 namespace prism::fs {
@@ -41,6 +42,9 @@ struct VolumeInfo {
   uint64_t inodes = 0;
   uint64_t logical_bytes = 0;
   uint32_t attached = 0;  // FileSystem objects alive
+  bool composed = false;
+  // inodes and logical_bytes lack what its parts brought: that is being counted.
+  bool uncounted = false;
 };
 
 struct ExclusiveUsage {
@@ -96,6 +100,11 @@ class Host {
   // to them, and their numbers are not used again. Snapshots made since stay.
   virtual Outcome<VolumeInfo> Rollback(std::string_view snapshot,
                                        std::string_view request_key = {}) = 0;
+  // A volume out of parts of several, all as they are at one instant: see fs/core/compose.h. One
+  // file system: everything works across the seams, and nothing outside of the parts is reached.
+  // Costs the rules, not the files. What is cut off comes back, as space, with the volume.
+  virtual Outcome<VolumeInfo> Compose(std::string_view name, const ComposeOptions& options,
+                                      std::string_view request_key = {}) = 0;
   // While a volume or snapshot has holds it is not destroyed (kBusy), nor does it expire. Holding
   // twice, or releasing what is not held, is no error. Tags are made as names are.
   virtual Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag) = 0;

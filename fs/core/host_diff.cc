@@ -37,7 +37,7 @@ Outcome<DiffResult> HostImpl::Diff(std::string_view a, std::string_view b,
   }
   const Pins pins(*catalog_, std::move(pinned));
   auto files_of = [&](const clone::CatalogEntry& pin) {
-    return VolumeCore::Open(pin.volume, catalog_->engine().chunks(), budget_,
+    return VolumeCore::Open(MapOf(pin.volume), catalog_->engine().chunks(), budget_,
                             {.volume = pin.row.id})
         ->Attach();
   };

@@ -75,7 +75,7 @@ std::shared_ptr<VolumeCore> HostImpl::CoreOf(const std::shared_ptr<clone::Volume
     options.dirty_age = std::chrono::milliseconds(options_.flush_interval_ms);
     options.leftovers_from = leftovers_from_;
     options.flusher = &flusher_;
-    core = VolumeCore::Open(volume, catalog_->engine().chunks(), budget_, options);
+    core = VolumeCore::Open(OpenMapOf(volume), catalog_->engine().chunks(), budget_, options);
   }
   return core;
 }
@@ -104,6 +104,8 @@ VolumeInfo HostImpl::InfoOf(const clone::CatalogEntry& entry) {
   info.holds = entry.row.holds;
   info.inodes = entry.row.inodes;
   info.logical_bytes = entry.row.bytes;
+  info.composed = entry.row.composition.composed();
+  info.uncounted = entry.row.composition.uncounted;
   if (std::shared_ptr<VolumeCore> core = OpenCoreOf(entry.row.id)) info.attached = core->attached();
   return info;
 }

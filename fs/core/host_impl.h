@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "clone/catalog.h"
+#include "fs/core/composer.h"
 #include "fs/core/dirty_budget.h"
 #include "fs/core/flusher.h"
 #include "fs/core/host.h"
@@ -35,6 +36,8 @@ class HostImpl : public Host {
                                             std::string_view request_key = {}) override;
   Outcome<VolumeInfo> Rollback(std::string_view snapshot,
                                std::string_view request_key = {}) override;
+  Outcome<VolumeInfo> Compose(std::string_view name, const ComposeOptions& options,
+                              std::string_view request_key = {}) override;
   Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag) override;
   Outcome<VolumeInfo> Release(std::string_view name, std::string_view tag) override;
   Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false,
@@ -66,6 +69,12 @@ class HostImpl : public Host {
 
  private:
   std::shared_ptr<VolumeCore> CoreOf(const std::shared_ptr<clone::Volume>& volume);
+  // What the operations of a volume work on; of a composed one, with all its parts.
+  std::shared_ptr<cow::VolumeMap> MapOf(const std::shared_ptr<clone::Volume>& volume);
+  // The same for those who work with it: volatile directories are emptied.
+  std::shared_ptr<cow::VolumeMap> OpenMapOf(const std::shared_ptr<clone::Volume>& volume);
+  Outcome<bool> FollowRules(const clone::CatalogEntry& entry, const ComposeOptions& options);
+  Outcome<Found> FindInPart(VolumeId id, std::string_view path);
   Outcome<clone::CatalogEntry> FindReady(VolumeId id);  // kBusy: an import
   std::shared_ptr<VolumeCore> OpenCoreOf(VolumeId id);  // null: nobody works with it
   std::vector<std::pair<VolumeId, std::shared_ptr<VolumeCore>>> Cores();

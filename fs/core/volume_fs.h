@@ -96,9 +96,6 @@ class VolumeFs : public FileSystem {
   // op_remove.cc
   Result<RemoveResult> Remove(const Caller& caller, InodeId dir, std::string_view name,
                               bool directory);
-  // One name less; stores the record, and without a name left, that it is an orphan.
-  static void DropLink(cow::WriteTransaction& transaction, InodeRecord& record,
-                       const Timespec& now);
 
   // op_rename.cc
   struct RenameState;

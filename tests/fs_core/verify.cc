@@ -115,6 +115,7 @@ class Checker {
         seen.orphan = true;
         return;
       case cow::ItemType::kRequest:
+      case cow::ItemType::kVolatile:
         seen_.erase(key.ino());  // of no inode
         return;
     }

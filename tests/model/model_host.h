@@ -26,6 +26,10 @@ class ModelHost : public fs::Host {
                                                 std::string_view request_key = {}) override;
   Outcome<fs::VolumeInfo> Rollback(std::string_view snapshot,
                                    std::string_view request_key = {}) override;
+  Outcome<fs::VolumeInfo> Compose(std::string_view, const fs::ComposeOptions&,
+                                  std::string_view = {}) override {
+    return Explain(Err::kNotSupported, "the model composes nothing");
+  }
   Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view tag) override;
   Outcome<fs::VolumeInfo> Release(std::string_view name, std::string_view tag) override;
   Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false,
