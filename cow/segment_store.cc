@@ -147,7 +147,6 @@ Status SegmentStore::WriteAgain(const Extent& extent, std::string_view bytes) {
   PRISM_ASSIGN(std::shared_ptr<File> file, FileOf(extent.segment));
   PRISM_TRY(file->WriteAt(uint64_t{extent.unit} * kUnitBytes, bytes));
   unsynced_later_.insert(extent.segment);
-  directory_unsynced_ = true;  // the file may have been made just now
   return {};
 }
 
@@ -202,10 +201,7 @@ bool SegmentStore::UseEmptiest() {
   return best != 0;
 }
 
-void SegmentStore::UseNew() {
-  active_ = ++last_segment_;
-  directory_unsynced_ = true;
-}
+void SegmentStore::UseNew() { active_ = ++last_segment_; }
 
 // REQUIRES: mutex_.
 Result<std::shared_ptr<File>> SegmentStore::FileOf(uint32_t segment) {
@@ -215,6 +211,8 @@ Result<std::shared_ptr<File>> SegmentStore::FileOf(uint32_t segment) {
     return it->second.file;
   }
   PRISM_ASSIGN(File file, File::Open(PathOf(segment), O_RDWR | O_CREAT));
+  PRISM_ASSIGN(const uint64_t size, file.Size());
+  directory_unsynced_ |= size == 0;  // made just now: its name must reach the disk with its bytes
   if (open_.size() >= kOpenFilesMax) {
     open_.erase(open_order_.front());
     open_order_.pop_front();

@@ -190,8 +190,8 @@ Result<Change> FileData::SetSize(InodeId ino, uint64_t size, Check check, Edit e
     PRISM_TRY(check(*view, record));
     shrink = size < record.attr.size;
   }
-  // What is cut away need not be saved first, nor what stays; growing over unsaved bytes would
-  // store a size before its data.
+  // What is cut away need not be saved first. What stays must be where the stored size grows over
+  // it: a size is never stored before its data, and a new one is stored with the change.
   for (;;) {
     Quiet quiet;
     if (shrink) {
@@ -205,7 +205,7 @@ Result<Change> FileData::SetSize(InodeId ino, uint64_t size, Check check, Edit e
     auto change = ResizeLocked(*quiet.state, size, shrink, edit);
     RemoveIfClean(*quiet.state);
     if (change || change.error() != Err::kAgain) return change;
-    shrink = false;  // somebody else has shrunk it below
+    shrink = false;
   }
 }
 
@@ -216,8 +216,10 @@ Result<Change> FileData::ResizeLocked(FileState& state, uint64_t size, bool may_
     auto view = map_.Read();
     PRISM_ASSIGN(record, Load(*view, state.ino));
   }
+  const bool grows = size >= record.attr.size ||
+                     (size > record.stored_size && HasUnsavedBelow(state.active, size));
+  if (may_be_unsaved && grows) return Fail(Err::kAgain);
   if (size < record.attr.size) return ShrinkLocked(state, record, size, edit);
-  if (may_be_unsaved) return Fail(Err::kAgain);
   auto transaction = map_.Write();
   PRISM_ASSIGN(record, Load(*transaction, state.ino));
   Change change;
@@ -258,10 +260,7 @@ Result<Change> FileData::ShrinkLocked(FileState& state, const InodeRecord& old, 
     transaction->AddUsage(0, -static_cast<int64_t>(used));
     PRISM_TRY(PutEdge(*transaction, record, edge));
   }
-  // Without unsaved bytes below it the size is stored at once: nothing else would bring it there.
-  record.stored_size =
-      HasUnsavedBelow(state.active, size) ? std::min(record.stored_size, size) : size;
-  record.attr.size = size;
+  record.stored_size = record.attr.size = size;
   Touch(record.attr);
   PRISM_TRY(edit(*transaction, record));
   StoreInode(*transaction, record);
@@ -287,7 +286,7 @@ Status FileData::CommitShrink(FileState& state, cow::WriteTransaction& transacti
   uint64_t old_size = 0;
   {
     std::lock_guard attr_lock(state.attr_lock);
-    had_size = std::exchange(state.has_size, record.stored_size != size);
+    had_size = std::exchange(state.has_size, false);
     old_size = std::exchange(state.size, size);
   }
   auto committed = transaction.Commit();

@@ -133,21 +133,20 @@ Status FileData::ReadStored(const cow::ReadView& view, const InodeRecord& record
 // cache answers most reads; a miss delays this volume's writers by one read of the medium.
 Result<ReadResult> FileData::Read(InodeId ino, uint64_t offset, std::span<std::byte> buffer,
                                   Check check) {
-  StatePtr state = files_.Find(ino);
-  std::shared_lock<std::shared_mutex> data_lock;
-  if (state != nullptr) {
-    data_lock = std::shared_lock(state->data_lock);
-    if (state->dead) {
-      data_lock.unlock();
-      state = nullptr;
+  for (;;) {
+    const StatePtr state = files_.Find(ino);
+    std::shared_lock<std::shared_mutex> data_lock;
+    if (state != nullptr) {
+      data_lock = std::shared_lock(state->data_lock);
+      if (state->dead) continue;
     }
-  }
-  ReadResult result;
-  {
     auto view = map_.Read();
     PRISM_ASSIGN(const InodeRecord record, Load(*view, ino));
+    // The record then has a size whose bytes wait where we have not looked.
+    if (state == nullptr && files_.Find(ino) != nullptr) continue;
     PRISM_TRY(check(*view, record));
     if (!buffer.empty()) NoteRead(*view, record);
+    ReadResult result;
     result.attr = record.attr;
     lazy_times_.Overlay(result.attr);
     const uint64_t size = record.attr.size;
@@ -159,12 +158,13 @@ Result<ReadResult> FileData::Read(InodeId ino, uint64_t offset, std::span<std::b
     if (length == 0) return result;
     if (state == nullptr || !Covered(state->active, offset, offset + length))
       PRISM_TRY(ReadStored(*view, record, offset, buffer));
+    view.reset();
+    if (state != nullptr) {
+      CopyBlocks(state->flushing, offset, buffer);
+      CopyBlocks(state->active, offset, buffer);
+    }
+    return result;
   }
-  if (state != nullptr) {
-    CopyBlocks(state->flushing, offset, buffer);
-    CopyBlocks(state->active, offset, buffer);
-  }
-  return result;
 }
 
 }  // namespace prism::fs

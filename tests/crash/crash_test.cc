@@ -144,6 +144,32 @@ TEST_F(CrashTest, WhatNobodySyncedOutlivesTheProcess) {
   EXPECT_GT(killed, 3u);
 }
 
+// Cut to where its unsaved bytes still reach, but what is saved of it does not.
+TEST_F(CrashTest, ACutOutlivesTheProcessWithItsSize) {
+  constexpr uint64_t kMiB = uint64_t{1} << 20;
+  ASSERT_NO_FATAL_FAILURE(Begin(1));
+  Script script = {
+      {"a",
+       {{.kind = OpKind::kMkdir, .path = "t0", .mode = 0755},
+        {.kind = OpKind::kCreate, .path = "t0/f", .mode = 0644},
+        {.kind = OpKind::kWrite, .path = "t0/f", .length = kMiB, .tag = 1},
+        {.kind = OpKind::kFsync, .path = "t0/f"},
+        {.kind = OpKind::kWrite, .path = "t0/f", .offset = 2 * kMiB, .length = 4096, .tag = 2},
+        {.kind = OpKind::kWrite, .path = "t0/f", .offset = 5 * kMiB, .length = 4096, .tag = 3},
+        {.kind = OpKind::kTruncate, .path = "t0/f", .offset = 3 * kMiB}}}};
+  WorkerOptions options = Options("run");
+  options.script = &script;
+  options.stay = true;
+  WorkerResult run = RunWorker(options);
+  ASSERT_TRUE(run.killed) << run.Describe();
+  for (const Event& event : run.events) ASSERT_EQ(event.error, 0u) << run.Describe();
+  WorkerResult dump = RunWorker(Options("dump"));
+  ASSERT_TRUE(dump.good()) << dump.Describe();
+  Object* file = dump.found["a"]["t0"].Find("t0/f");
+  ASSERT_NE(file, nullptr);
+  EXPECT_EQ(file->content.size(), 3 * kMiB);
+}
+
 // Without any sync: "by itself within seconds".
 TEST_F(CrashTest, EverythingIsDurableWithinSeconds) {
   ASSERT_NO_FATAL_FAILURE(Begin(77));

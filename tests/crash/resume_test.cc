@@ -291,11 +291,6 @@ TEST_F(ResumeTest, ProgramsNoticeNothing) {
 }
 
 TEST_F(ResumeTest, FilesKeepWhatNobodySynced) {
-  if (FromEnvironment("PRISM_RESUME_BODIES", 0) == 0)
-    GTEST_SKIP()
-        << "KNOWN FAULT: in about one of fifteen runs a file that was overwritten and "
-           "truncated without a sync is too short after a kill. PRISM_RESUME_BODIES=1 runs "
-           "it; fs/mount/README.md tells of it";
   Elsewhere programs([&](int stop_fd) {
     return RunOnBodies(at_, FromEnvironment("PRISM_CRASH_SEED", 1), stop_fd);
   });

@@ -1,5 +1,8 @@
 // Bodies of files: what is stored how, and that reading never sees the difference.
+#include <algorithm>
+#include <atomic>
 #include <random>
+#include <thread>
 #include <utility>
 
 #include "fs/core/block_composer.h"
@@ -136,6 +139,26 @@ TEST_F(DataTest, WritesDuringAFlushAreKept) {
     EXPECT_EQ(core_->dirty_bytes(), 0u);
     Remove("f");
   }
+}
+
+// As with tail -f, of a file that is clean when the reader comes and grows while it looks.
+TEST_F(DataTest, WhoeverSeesTheNewSizeSeesTheNewData) {
+  constexpr uint64_t kEnd = 200'000;
+  const InodeId ino = Make("f");
+  std::atomic<uint64_t> size{0};
+  std::thread writer([&] {
+    for (uint64_t at = 0; at < kEnd; at += 50, size = at) {
+      Write(ino, at, std::string(50, 'x'));
+      Flush();
+    }
+  });
+  uint64_t zeros = 0;
+  while (size < kEnd) {
+    const std::string found = Read(ino, size, 1000);
+    zeros += static_cast<uint64_t>(std::count(found.begin(), found.end(), '\0'));
+  }
+  writer.join();
+  EXPECT_EQ(zeros, 0u);
 }
 
 TEST_F(DataTest, TruncationHidesWhatWasThere) {
