@@ -7,6 +7,7 @@
 #include <chrono>
 #include <span>
 
+#include "server/control_compose.h"
 #include "server/control_snapshots.h"
 #include "server/control_vms.h"
 
@@ -156,7 +157,7 @@ Outcome<json> ControlSession::Dispatch(std::string_view line) {
     PRISM_TRY(CheckFields(row.name, row.fields, request));
     return row.handler(*this, request);
   }
-  for (std::span<const ContextVerb> rows : {SnapshotVerbs(), VmVerbs()}) {
+  for (std::span<const ContextVerb> rows : {SnapshotVerbs(), ComposeVerbs(), VmVerbs()}) {
     for (const ContextVerb& row : rows) {
       if (row.name != name) continue;
       PRISM_TRY(CheckFields(row.name, row.fields, request));

@@ -105,6 +105,8 @@ class Host {
   // Costs the rules, not the files. What is cut off comes back, as space, with the volume.
   virtual Outcome<VolumeInfo> Compose(std::string_view name, const ComposeOptions& options,
                                       std::string_view request_key = {}) = 0;
+  // Where a file of a volume comes from. Its path: as the volume has it now.
+  virtual Outcome<Explanation> ExplainFile(std::string_view name, std::string_view path) = 0;
   // While a volume or snapshot has holds it is not destroyed (kBusy), nor does it expire. Holding
   // twice, or releasing what is not held, is no error. Tags are made as names are.
   virtual Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag) = 0;

@@ -97,17 +97,19 @@ std::shared_ptr<cow::VolumeMap> HostImpl::MapOf(const std::shared_ptr<clone::Vol
 }
 
 std::shared_ptr<cow::VolumeMap> HostImpl::OpenMapOf(const std::shared_ptr<clone::Volume>& volume) {
-  const std::shared_ptr<cow::VolumeMap> map = MapOf(volume);
-  auto* composed = dynamic_cast<ComposedMap*>(map.get());
-  if (composed == nullptr) return map;
-  Composer composer(*composed, volume->id());
-  if (const Status emptied = composer.EmptyVolatile(false);
-      !emptied && emptied.error() != Err::kStale) {
-    spdlog::error("volume {}: its volatile directories cannot be emptied ({}); it is not shown",
-                  volume->id(), NameOf(emptied.error()));
-    composed->Break(emptied.error());
-  }
+  std::shared_ptr<cow::VolumeMap> map = MapOf(volume);
+  EmptyVolatile(*map, volume->id(), false);
   return map;
+}
+
+void HostImpl::EmptyVolatile(cow::VolumeMap& map, VolumeId id, bool all) {
+  auto* composed = dynamic_cast<ComposedMap*>(&map);
+  if (composed == nullptr) return;
+  const Status emptied = Composer(*composed, id).EmptyVolatile(all);
+  if (emptied || emptied.error() == Err::kStale) return;
+  spdlog::error("volume {}: its volatile directories cannot be emptied ({}); it is not shown", id,
+                NameOf(emptied.error()));
+  composed->Break(emptied.error());
 }
 
 Outcome<bool> HostImpl::FollowRules(const CatalogEntry& entry, const ComposeOptions& options) {
@@ -186,6 +188,7 @@ Outcome<VolumeInfo> HostImpl::Compose(std::string_view name, const ComposeOption
     return tl::unexpected(partial.error());
   }
   PRISM_ASSIGN(entry, catalog_->FinishCompose(entry.row.id, *partial, request));
+  CoreOf(entry.volume);  // frees the files that were excluded, in the background
   return InfoOf(entry);
 }
 

@@ -58,7 +58,9 @@ HostImpl::~HostImpl() {
     stopping_ = true;
   }
   background_wake_.notify_all();
+  stop_counting_ = true;
   background_.join();
+  if (counting_.valid()) counting_.wait();
   if (Status flushed = Flush(); !flushed)
     spdlog::error("the last flush failed: {}", NameOf(flushed.error()));
   else
@@ -278,6 +280,7 @@ void HostImpl::RunBackground() {
     background_wake_.wait_for(lock, kTendInterval, [this] { return stopping_; });
     lock.unlock();
     for (const auto& [id, core] : Cores()) Tend(id, core);
+    if (!stop_counting_) StartCounting();
     auto now = std::chrono::steady_clock::now();
     if (!leftovers_reaped && now >= leftovers_from_) {
       ReapLeftovers();

@@ -1,8 +1,10 @@
 // The Host over the real engine.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -38,6 +40,7 @@ class HostImpl : public Host {
                                std::string_view request_key = {}) override;
   Outcome<VolumeInfo> Compose(std::string_view name, const ComposeOptions& options,
                               std::string_view request_key = {}) override;
+  Outcome<Explanation> ExplainFile(std::string_view name, std::string_view path) override;
   Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag) override;
   Outcome<VolumeInfo> Release(std::string_view name, std::string_view tag) override;
   Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false,
@@ -74,6 +77,11 @@ class HostImpl : public Host {
   // The same for those who work with it: volatile directories are emptied.
   std::shared_ptr<cow::VolumeMap> OpenMapOf(const std::shared_ptr<clone::Volume>& volume);
   Outcome<bool> FollowRules(const clone::CatalogEntry& entry, const ComposeOptions& options);
+  void EmptyVolatile(cow::VolumeMap& map, VolumeId id, bool all);
+  Outcome<void> FindOrigins(clone::CatalogEntry entry, InodeId ino, std::string_view path,
+                            std::vector<FileOrigin>& origins);
+  void StartCounting();
+  void CountComposed(const clone::CatalogEntry& entry, uint64_t replaced);
   Outcome<Found> FindInPart(VolumeId id, std::string_view path);
   Outcome<clone::CatalogEntry> FindReady(VolumeId id);  // kBusy: an import
   std::shared_ptr<VolumeCore> OpenCoreOf(VolumeId id);  // null: nobody works with it
@@ -107,6 +115,9 @@ class HostImpl : public Host {
   std::condition_variable background_wake_;
   bool stopping_ = false;  // guarded by background_mutex_
   std::thread background_;
+
+  std::atomic<bool> stop_counting_{false};
+  std::future<void> counting_;  // started by background_
 };
 
 }  // namespace prism::fs

@@ -68,6 +68,7 @@ class VolumeFs : public FileSystem {
   // volume_fs.cc
   Status Alive() const;     // kStale: the volume is gone
   Status Writable() const;  // or kReadOnly
+  Status Writable(InodeId ino) const;
   Result<InodeRecord> Load(const cow::ReadView& view, InodeId ino) const;
   Result<InodeRecord> LoadDirectory(const cow::ReadView& view, InodeId ino) const;
   // What a commit is about, besides its items.

@@ -34,6 +34,7 @@ class Tree {
  public:
   explicit Tree(std::shared_ptr<FileSystem> files) : files_(std::move(files)) {}
   FileSystem& files() { return *files_; }
+  void Detach() { files_.reset(); }
 
   Result<Attr> Stat(const std::string& path);
   InodeId Ino(const std::string& path, At at = At::current());

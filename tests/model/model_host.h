@@ -30,6 +30,9 @@ class ModelHost : public fs::Host {
                                   std::string_view = {}) override {
     return Explain(Err::kNotSupported, "the model composes nothing");
   }
+  Outcome<fs::Explanation> ExplainFile(std::string_view, std::string_view) override {
+    return prism::Explain(Err::kNotSupported, "the model explains nothing");
+  }
   Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view tag) override;
   Outcome<fs::VolumeInfo> Release(std::string_view name, std::string_view tag) override;
   Outcome<void> Destroy(const std::vector<std::string>& names, bool recursive = false,

@@ -73,6 +73,7 @@ int RunCommandLine(int argc, const char* const* argv) {
   Command command;
   AddVolumeVerbs(app, common, command);
   AddCloneVerbs(app, common, command);
+  AddComposeVerbs(app, common, command);
   AddDiffVerb(app, common, command);
   AddDuVerb(app, common, command);
   AddTransferVerbs(app, common, command);
