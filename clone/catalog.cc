@@ -11,14 +11,13 @@
 #include "fs/base/check.h"
 
 namespace prism::clone {
-namespace {
 
-uint64_t RandomWord() {
+std::pair<uint64_t, uint64_t> NewHashKey() {
   std::random_device device;
-  return uint64_t{device()} << 32 | device();
+  auto word = [&] { return uint64_t{device()} << 32 | device(); };
+  const uint64_t first = word();
+  return {first, word()};
 }
-
-}  // namespace
 
 Outcome<void> CheckVolumeName(std::string_view name) {
   bool good = !name.empty() && name.size() <= kVolumeNameMax && name[0] != '.' && name[0] != '-';
@@ -110,7 +109,7 @@ CreateRecord Catalog::PlanCreate(std::string name, bool importing) {
   record.row.name = std::move(name);
   record.row.importing = importing;
   record.row.created_sec = NowSec();
-  record.row.hash_key = {RandomWord(), RandomWord()};
+  record.row.hash_key = NewHashKey();
   record.row.line = next_id_;
   return record;
 }
@@ -132,7 +131,9 @@ void Catalog::Insert(const std::shared_ptr<Volume>& volume) {
 }
 
 void Catalog::Adopt(const std::shared_ptr<Volume>& volume) {
-  by_id_[volume->id()] = volume;
+  if (by_id_.insert_or_assign(volume->id(), volume).second)
+    for (const Graft& graft : volume->row_.composition.grafts) ++part_users_[graft.part];
+  NoteUncounted(*volume);
   next_id_ = std::max(next_id_, volume->id() + 1);
   const VolumeRow& row = volume->row_;
   if (row.expires_sec != 0) expiring_.emplace(row.expires_sec, row.id);
@@ -215,7 +216,7 @@ std::vector<VolumeRow> Catalog::RowsOf(const Volume& source, const CloneRecord& 
     row.name = name;
     row.created_sec = record.created_sec;
     row.flushed = record.flushed;
-    row.importing = IsHidden(name);  // so that a restart removes it
+    row.importing = IsTemporary(name);
     row.quota = record.quota;
     row.own_from = engine_->chunks().next_id();
     row.usage.own_chunk_bytes = 0;
@@ -269,6 +270,10 @@ Outcome<std::vector<CatalogEntry>> Catalog::WouldDestroy(const std::vector<std::
 Result<cow::Forest::Exclusive> Catalog::CountExclusive(std::vector<CatalogEntry>& entries) {
   VolumeSet volumes;
   for (const CatalogEntry& entry : entries) volumes[entry.row.id] = entry.volume;
+  {
+    std::lock_guard lock(mutex_);
+    AddParts(volumes);
+  }
   std::vector<std::shared_lock<FairSharedMutex>> locks;
   std::vector<cow::NodeId> roots;
   for (const auto& [id, volume] : volumes) {
@@ -293,18 +298,24 @@ Outcome<void> Catalog::Destroy(const std::vector<std::string>& names, bool recur
     PRISM_ASSIGN(const Done done, FindDoneLocked(request, lock));
     if (done) return {};
     PRISM_ASSIGN(VolumeSet volumes, ChooseToDestroy(names, recursive));
-    DestroyRecord record;
     if (volumes.empty()) return {};
-    std::vector<std::unique_lock<FairSharedMutex>> locks;
-    for (const auto& [id, volume] : volumes) {
-      locks.emplace_back(volume->mutex_);
-      record.volumes.push_back(id);
-    }
-    std::shared_lock gate(engine_->gate());
-    lsn = Append(request, record.Encode(), {});
-    for (const auto& [id, volume] : volumes) ApplyDestroy(*volume);
+    lsn = DestroyLocked(std::move(volumes), request);
   }
   return WaitDurable(lsn, "the destruction");
+}
+
+Lsn Catalog::DestroyLocked(VolumeSet volumes, const Request& request) {
+  AddParts(volumes);
+  DestroyRecord record;
+  std::vector<std::unique_lock<FairSharedMutex>> locks;
+  for (const auto& [id, volume] : volumes) {
+    locks.emplace_back(volume->mutex_);
+    record.volumes.push_back(id);
+  }
+  std::shared_lock gate(engine_->gate());
+  const Lsn lsn = Append(request, record.Encode(), {});
+  for (const auto& [id, volume] : volumes) ApplyDestroy(*volume);
+  return lsn;
 }
 
 void Catalog::ApplyDestroy(Volume& volume) {
@@ -312,6 +323,9 @@ void Catalog::ApplyDestroy(Volume& volume) {
   engine_->AddDead(volume.row_.root);
   EraseName(volume);
   expiring_.erase({volume.row_.expires_sec, volume.id()});
+  for (const Graft& graft : volume.row_.composition.grafts)
+    if (auto users = part_users_.find(graft.part); --users->second == 0) part_users_.erase(users);
+  uncounted_.erase(volume.id());
   std::lock_guard lock(changed_mutex_);
   destroyed_.push_back(volume.id());
   by_id_.erase(volume.id());
@@ -403,7 +417,8 @@ Outcome<CatalogEntry> Catalog::Find(std::string_view name) {
 Outcome<CatalogEntry> Catalog::Find(VolumeId id) {
   std::lock_guard lock(mutex_);
   auto found = by_id_.find(id);
-  if (found == by_id_.end()) return Explain(Err::kNoEntry, "there is no volume {}", id);
+  if (found == by_id_.end() || IsHidden(found->second->row_.name))
+    return Explain(Err::kNoEntry, "there is no volume {}", id);
   return EntryOf(found->second);
 }
 

@@ -27,7 +27,8 @@ struct CatalogEntry {
   VolumeRow row;  // a copy, consistent in itself
 };
 
-int64_t NowSec();  // since 1970, UTC
+int64_t NowSec();                            // since 1970, UTC
+std::pair<uint64_t, uint64_t> NewHashKey();  // random: VolumeRow::hash_key
 
 inline constexpr size_t kVolumeNameMax = 128;  // bytes, with the label of a snapshot
 inline constexpr size_t kHoldsMax = 64;        // of one volume
@@ -42,6 +43,20 @@ struct SnapshotName {
   std::string_view label;
 };
 Outcome<SnapshotName> ParseSnapshotName(std::string_view name);
+
+// What a volume is to be composed of: a base, and parts of sources. Where in the volume the parts
+// belong is not the catalog's.
+struct ComposePlan {
+  struct Part {
+    std::string source;
+    uint32_t rule = 0;  // of `rules`
+    bool read_only = false;
+  };
+  std::string name;
+  std::string from;                // empty: it begins empty
+  std::vector<std::string> rules;  // at least one; with the one that names the base
+  std::vector<Part> parts;         // each gets prefixes of its own, in this order
+};
 
 // THREADS: every method from any thread. All changes are durable when they return, and all or
 // nothing.
@@ -128,6 +143,17 @@ class Catalog : public cow::RootOwner {
   Result<uint64_t> Diff(const CatalogEntry& a, const CatalogEntry& b,
                         cow::Forest::DiffVisitor visitor);
 
+  // One cut for the base and all sources, one record. What it makes is importing: it becomes a
+  // volume with FinishCompose, and is gone after a restart before that. partial: see Composition.
+  Outcome<CatalogEntry> Compose(const ComposePlan& plan);
+  Outcome<CatalogEntry> FinishCompose(VolumeId id, bool partial, const Request& request);
+  // Of a composed volume's graft; nullopt: the volume has just gone.
+  std::optional<CatalogEntry> Part(VolumeId id);
+  // Some volumes whose totals are not known, with what tells whether that has changed.
+  std::vector<std::pair<CatalogEntry, uint64_t>> Uncounted(size_t max);
+  // Adds what the volume's totals lacked, unless it has been given another tree since.
+  void SetCounted(VolumeId id, uint64_t replaced, int64_t inodes, int64_t bytes);
+
   Outcome<CatalogEntry> Find(std::string_view name);
   Outcome<CatalogEntry> Find(VolumeId id);
   std::vector<CatalogEntry> List();  // by name, each followed by its snapshots
@@ -165,6 +191,10 @@ class Catalog : public cow::RootOwner {
   using VolumeSet = std::map<VolumeId, std::shared_ptr<Volume>>;  // by id: the order of their locks
   Outcome<SnapshotRecord> PlanSnapshot(const std::vector<std::string>& names, VolumeSet& sources);
   Outcome<VolumeSet> ChooseToDestroy(const std::vector<std::string>& names, bool recursive);
+  Outcome<ComposeRecord> PlanCompose(const ComposePlan& plan, VolumeSet& sources);
+  void AddParts(VolumeSet& volumes);         // those that only these use
+  void NoteUncounted(const Volume& volume);  // whether it is
+  Lsn DestroyLocked(VolumeSet volumes, const Request& request);
 
   // REQUIRES: the gate, and the locks of the volumes named (recovery needs neither).
   std::shared_ptr<Volume> ApplyCreate(VolumeRow row);
@@ -181,6 +211,10 @@ class Catalog : public cow::RootOwner {
   void ApplyReveal(const RevealRecord& record);
   void ApplySeal(Volume& volume);
   Status ReplayBirth(cow::RecordType type, std::string_view payload);
+  std::shared_ptr<Volume> ApplyCompose(const ComposeRecord& record);
+  void ApplyComposed(Volume& volume, const ComposedRecord& record);
+  void ApplyCounted(Volume& volume, const CountedRecord& record);
+  Status ReplayCompose(cow::RecordType type, std::string_view payload);
   Status ReplaySnapshots(cow::RecordType type, std::string_view payload, Lsn lsn);
   Result<std::shared_ptr<Volume>> ForReplay(VolumeId id);
   void Insert(const std::shared_ptr<Volume>& volume);  // new or renamed
@@ -193,6 +227,8 @@ class Catalog : public cow::RootOwner {
   std::map<std::string, std::shared_ptr<Volume>, std::less<>> by_name_;
   std::unordered_map<VolumeId, std::shared_ptr<Volume>> by_id_;
   std::set<std::pair<int64_t, VolumeId>> expiring_;
+  std::unordered_map<VolumeId, uint64_t> part_users_;  // grafts that are made of it
+  std::set<VolumeId> uncounted_;
   VolumeId next_id_ = 1;
   RequestTable requests_;
 

@@ -73,6 +73,7 @@ void Catalog::ApplyReveal(const RevealRecord& record) {
     const std::shared_ptr<Volume>& volume = by_id_.at(id);
     volume->row_.importing = false;
     ApplyRename(volume, name);
+    NoteUncounted(*volume);
   }
 }
 

@@ -36,17 +36,14 @@ void Catalog::Unpin(const std::vector<CatalogEntry>& pins) {
   std::lock_guard lock(mutex_);
   for (const CatalogEntry& pin : pins) {
     if (pin.volume->destroyed()) continue;  // it has become a volume's content
-    std::unique_lock volume_lock(pin.volume->mutex_);
-    std::shared_lock gate(engine_->gate());
-    (void)engine_->journal().Append(DestroyRecord{{pin.row.id}}.Encode());
-    ApplyDestroy(*pin.volume);
+    (void)DestroyLocked({{pin.row.id, pin.volume}}, {});
   }
 }
 
 void Catalog::DropHidden() {
   std::vector<CatalogEntry> hidden;
   for (const auto& [name, volume] : by_name_)
-    if (IsHidden(name)) hidden.push_back({volume, volume->row_});
+    if (IsTemporary(name)) hidden.push_back({volume, volume->row_});
   Unpin(hidden);
 }
 

@@ -45,6 +45,9 @@ Outcome<void> Catalog::LoadRows() {
           damaged = id;
           return false;
         }
+        for (const Graft& graft : row->composition.grafts)  // so are its parts
+          if (!by_id_.contains(graft.part)) damaged = id;
+        if (damaged != 0) return false;
         Adopt(std::make_shared<Volume>(*engine_, *this, std::move(*row)));
         return true;
       });
@@ -125,6 +128,10 @@ Status Catalog::ReplayRecord(uint8_t type, std::string_view payload, Lsn lsn) {
       requests_.Add(record, lsn);
       return {};
     }
+    case RecordType::kCompose:
+    case RecordType::kComposed:
+    case RecordType::kCounted:
+      return ReplayCompose(static_cast<RecordType>(type), payload);
     case RecordType::kSnapshot:
     case RecordType::kRollback:
     case RecordType::kKeep:

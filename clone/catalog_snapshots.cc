@@ -123,8 +123,11 @@ void Catalog::ApplyRollback(Volume& volume, const Volume& snapshot, Lsn lsn) {
   row.past = snapshot.row_.past;
   row.line = LineOfRecord(lsn);
   row.changed = lsn;
+  row.composition.uncounted = snapshot.row_.composition.uncounted;
   ++volume.tree_.generation;  // it owns nothing of that tree alone
+  volume.replaced_.fetch_add(1, std::memory_order_acq_rel);
   volume.last_lsn_.store(lsn, std::memory_order_release);
+  NoteUncounted(volume);
   MarkChanged(volume);
 }
 

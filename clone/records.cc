@@ -99,6 +99,7 @@ void PutRow(ByteWriter& writer, const VolumeRow& row) {
   writer.Put(static_cast<uint8_t>(row.sealed));
   writer.Put(static_cast<uint8_t>(row.flushed));
   PutLineage(writer, row);
+  PutComposition(writer, row.composition);
 }
 
 bool GetRow(ByteReader& reader, VolumeRow& row) {
@@ -127,6 +128,9 @@ bool GetRow(ByteReader& reader, VolumeRow& row) {
   row.sealed = reader.Get<uint8_t>() != 0;
   row.flushed = reader.Get<uint8_t>() != 0;
   GetLineage(reader, row);
+  Result<Composition> composition = GetComposition(reader);
+  if (!composition) return false;
+  row.composition = std::move(*composition);
   return version == kRowVersion && reader.Finished() && !row.name.empty();
 }
 
@@ -134,21 +138,25 @@ bool GetRow(ByteReader& reader, VolumeRow& row) {
 
 cow::VolumeUsage VolumeRow::Usage() const {
   cow::VolumeUsage all;
-  all.inodes = inodes;
-  all.bytes = bytes;
+  // Of a composed volume more may have been taken away than has been counted yet.
+  auto at_least = [&](uint64_t n) {
+    return composition.uncounted && static_cast<int64_t>(n) < 0 ? 0 : n;
+  };
+  all.inodes = at_least(inodes);
+  all.bytes = at_least(bytes);
   all.quota = quota;
   if (quota.exclusive) {
     all.charged_from = own_from;
     all.charged_bytes =
         usage.own_chunk_bytes + usage.node_bytes - std::min(usage.node_bytes, birth_node_bytes);
   } else {
-    all.charged_bytes = bytes + usage.node_bytes - usage.inline_bytes;
+    all.charged_bytes = all.bytes + usage.node_bytes - usage.inline_bytes;
   }
   return all;
 }
 
 Lineage LineageUntilNow(const VolumeRow& row) {
-  const bool goes_on = row.snapshot_of == 0 && !IsPin(row.name);
+  const bool goes_on = row.snapshot_of == 0 && !IsUnchanging(row.name);
   return goes_on ? Continue(row.past, {row.line, row.changed}) : row.past;
 }
 

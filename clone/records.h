@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "clone/composition.h"
 #include "clone/lineage.h"
 #include "cow/key.h"
 #include "cow/record.h"
@@ -42,6 +43,7 @@ struct VolumeRow {
   ChunkId own_from = 0;           // chunks from this one on came after the volume was made
   uint64_t birth_node_bytes = 0;  // usage.node_bytes when it was made
   cow::Quota quota;               // a clone inherits it, as a copy of a disk has that disk's size
+  Composition composition;
 
   // See cow::VolumeUsage.
   cow::VolumeUsage Usage() const;
@@ -86,14 +88,19 @@ struct CloneRecord {  // RecordType::kClone
   static Result<CloneRecord> Decode(std::string_view payload);
 };
 
-// Volumes that nobody finds by name, and that a restart removes; nobody else's names begin so. Pins
-// are looked at and cannot be changed; the unborn are being made, and get their names at the end.
+// Volumes that nobody finds by name; nobody else's names begin so. Pins are looked at, parts are
+// what composed volumes are made of: neither changes for anybody. The unborn are being made, and
+// get their names at the end.
 inline constexpr char kPinPrefix = '#';
+inline constexpr std::string_view kPartName = "#part-";
 inline constexpr char kUnbornPrefix = '+';
-inline bool IsPin(std::string_view name) { return name.starts_with(kPinPrefix); }
 inline bool IsHidden(std::string_view name) {
-  return IsPin(name) || name.starts_with(kUnbornPrefix);
+  return name.starts_with(kPinPrefix) || name.starts_with(kUnbornPrefix);
 }
+inline bool IsPart(std::string_view name) { return name.starts_with(kPartName); }
+inline bool IsUnchanging(std::string_view name) { return name.starts_with(kPinPrefix); }
+// A restart removes it.
+inline bool IsTemporary(std::string_view name) { return IsHidden(name) && !IsPart(name); }
 
 struct RevealRecord {  // RecordType::kReveal: the unborn get their names, all at once
   std::vector<std::pair<VolumeId, std::string>> volumes;
@@ -105,6 +112,29 @@ struct SealRecord {  // RecordType::kSeal
   VolumeId volume = 0;
   std::string Encode() const;
   static Result<SealRecord> Decode(std::string_view payload);
+};
+
+struct ComposeRecord {  // RecordType::kCompose: one cut of all sources
+  VolumeRow row;        // of the composed volume, without root, items and usage
+  VolumeId from = 0;    // its base; 0: it begins empty
+  std::vector<std::pair<VolumeId, VolumeId>> parts;  // new ones: each with its source
+  std::string Encode() const;
+  static Result<ComposeRecord> Decode(std::string_view payload);
+};
+
+struct ComposedRecord {  // RecordType::kComposed: the rules have been followed; it is published
+  VolumeId volume = 0;
+  bool partial = false;
+  std::string Encode() const;
+  static Result<ComposedRecord> Decode(std::string_view payload);
+};
+
+struct CountedRecord {  // RecordType::kCounted: what the totals of a composed volume lacked
+  VolumeId volume = 0;
+  int64_t inodes = 0;
+  int64_t bytes = 0;
+  std::string Encode() const;
+  static Result<CountedRecord> Decode(std::string_view payload);
 };
 
 // Up to what the volume holds now.

@@ -11,8 +11,12 @@ using cow::Key;
 
 class VolumeReadView : public cow::ReadView {
  public:
-  explicit VolumeReadView(std::shared_ptr<Volume> volume)
-      : volume_(std::move(volume)), lock_(volume_->mutex_) {}
+  // A part never changes, and goes only when nobody can look at it any more, who all do so under
+  // locks of their own (clone/composition.h).
+  explicit VolumeReadView(std::shared_ptr<Volume> volume, bool locked)
+      : volume_(std::move(volume)) {
+    if (locked) lock_ = std::shared_lock(volume_->mutex_);
+  }
 
   Result<bool> Get(Key key, std::string& value) const override {
     if (volume_->destroyed()) return Fail(Err::kStale);
@@ -154,7 +158,8 @@ class VolumeTransaction : public cow::WriteTransaction {
 Volume::Volume(cow::Engine& engine, Catalog& catalog, VolumeRow row)
     : engine_(engine),
       catalog_(catalog),
-      unchanging_(row.snapshot_of != 0 || IsPin(row.name)),
+      unchanging_(row.snapshot_of != 0 || IsUnchanging(row.name)),
+      is_part_(IsPart(row.name)),
       sealed_(row.sealed),
       row_(std::move(row)) {
   tree_.volume = row_.id;
@@ -164,7 +169,7 @@ Volume::Volume(cow::Engine& engine, Catalog& catalog, VolumeRow row)
 }
 
 std::unique_ptr<cow::ReadView> Volume::Read() {
-  return std::make_unique<VolumeReadView>(shared_from_this());
+  return std::make_unique<VolumeReadView>(shared_from_this(), !is_part_);
 }
 
 std::unique_ptr<cow::WriteTransaction> Volume::Write() {
@@ -174,6 +179,11 @@ std::unique_ptr<cow::WriteTransaction> Volume::Write() {
 cow::VolumeUsage Volume::Usage() {
   std::shared_lock lock(mutex_);
   return row_.Usage();
+}
+
+Composition Volume::composition() {
+  std::shared_lock lock(mutex_);
+  return row_.composition;
 }
 
 VolumeRow Volume::DescendantRow(std::string full_name) const {

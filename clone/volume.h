@@ -37,6 +37,8 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
   // No transaction is under way while this is held, none begins, and reading goes on. Transactions
   // take it first. REQUIRES: whoever holds it needs none itself.
   std::unique_lock<FairSharedMutex> HoldWriters() { return std::unique_lock(writers_); }
+  Composition composition();
+  uint64_t times_replaced() const { return replaced_.load(std::memory_order_acquire); }
   bool is_snapshot() const { return row_.snapshot_of != 0; }  // never changes
 
  private:
@@ -53,7 +55,8 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
 
   cow::Engine& engine_;
   Catalog& catalog_;
-  const bool unchanging_;     // a snapshot or a pin
+  const bool unchanging_;  // a snapshot, a pin or a part
+  const bool is_part_;
   std::atomic<bool> sealed_;  // set once
   FairSharedMutex writers_;   // taken before mutex_, by transactions alone
   FairSharedMutex mutex_;     // the volume's lock
@@ -63,6 +66,7 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
   std::map<std::string, std::shared_ptr<Volume>, std::less<>> snapshots_;  // by label; as the name
   cow::TreeRoot tree_;
   std::atomic<Lsn> last_lsn_{0};
+  std::atomic<uint64_t> replaced_{0};  // how often it has been given another tree
   std::atomic<bool> destroyed_{false};
   bool row_changed_ = false;  // guarded by the catalog's changed_mutex_
 };

@@ -24,8 +24,9 @@ enum class ItemType : uint8_t {  // on disk: never renumber; at most 15
   // inode = child; lo = 0 of a directory, else a hash of the name's place. One per name of the
   // child, its value: (directory, cookie).
   kParent = 7,
-  kOrphan = 8,   // inode = one without links that is still held or still being freed
-  kRequest = 9,  // inode 0, lo = slot: a request that was done (fs/core/request_log.h)
+  kOrphan = 8,     // inode = one without links that is still held or still being freed
+  kRequest = 9,    // inode 0, lo = slot: a request that was done (fs/core/request_log.h)
+  kVolatile = 10,  // inode = directory: empty in each clone (fs/core/composer.h)
 };
 
 inline constexpr int kTypeShift = 60;  // kInodeMax is below it

@@ -21,6 +21,9 @@ enum class RecordType : uint8_t {
   kQuota = 30,
   kReveal = 31,
   kSeal = 32,
+  kCompose = 33,
+  kComposed = 34,
+  kCounted = 35,
 };
 
 }  // namespace prism::cow

@@ -77,6 +77,9 @@ class VolumeMap {
   virtual bool destroyed() const = 0;  // everything is kStale then
   // A stable secret of this volume's lineage, the key of the hash that makes directory cookies.
   virtual std::pair<uint64_t, uint64_t> hash_key() const = 0;
+  // The same of one inode's names and attributes, which may have come with another lineage.
+  virtual std::pair<uint64_t, uint64_t> hash_key(InodeId) const { return hash_key(); }
+  virtual bool read_only(InodeId) const { return read_only(); }
 };
 
 // Keeps a chunk from being freed between ChunkStore::Put and the Commit of the transaction that

@@ -33,6 +33,12 @@ Outcome<void> CheckField(const Field& field, const json& value) {
     case FieldType::kNumber:
       if (value.is_number_unsigned() && value.get<uint64_t>() <= INT64_MAX) return {};
       return Explain(Err::kInvalid, "\"{}\" must be a whole number, not negative", field.name);
+    case FieldType::kObjects:
+      if (value.is_array() && !value.empty() && value.size() <= kControlNamesMax &&
+          std::all_of(value.begin(), value.end(), [](const json& v) { return v.is_object(); }))
+        return {};
+      return Explain(Err::kInvalid, "\"{}\" must be an array of 1 to {} objects", field.name,
+                     kControlNamesMax);
     case FieldType::kTexts:
       if (value.is_array() && !value.empty() && value.size() <= kControlNamesMax &&
           std::all_of(value.begin(), value.end(), IsText))
@@ -99,6 +105,8 @@ json Describe(const fs::VolumeInfo& volume) {
           {"quota_bytes", volume.quota.bytes},
           {"quota_inodes", volume.quota.inodes},
           {"quota_exclusive", volume.quota.exclusive},
+          {"composed", volume.composed},
+          {"counted", !volume.uncounted},
           {"attached", volume.attached}};
 }
 

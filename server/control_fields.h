@@ -15,7 +15,7 @@ namespace prism::server {
 
 struct ControlContext;
 
-enum class FieldType { kText, kTexts, kFlag, kNumber, kRules };
+enum class FieldType { kText, kTexts, kFlag, kNumber, kObjects, kRules };
 
 struct Field {
   const char* name = nullptr;  // null: no field

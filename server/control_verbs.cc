@@ -8,6 +8,7 @@
 #include <span>
 
 #include "server/control_birth.h"
+#include "server/control_compose.h"
 #include "server/control_snapshots.h"
 #include "server/control_vms.h"
 
@@ -160,7 +161,8 @@ Outcome<json> ControlSession::Dispatch(std::string_view line) {
     PRISM_TRY(CheckFields(row.name, row.fields, request));
     return row.handler(*this, request);
   }
-  for (std::span<const ContextVerb> rows : {SnapshotVerbs(), BirthVerbs(), VmVerbs()}) {
+  for (std::span<const ContextVerb> rows :
+       {SnapshotVerbs(), BirthVerbs(), ComposeVerbs(), VmVerbs()}) {
     for (const ContextVerb& row : rows) {
       if (row.name != name) continue;
       PRISM_TRY(CheckFields(row.name, row.fields, request));

@@ -20,7 +20,7 @@ struct VolumeCore::Impl {
       : map(std::move(volume_map)),
         store(chunk_store),
         options(core_options),
-        key(map->hash_key()),
+        key(*map),
         data(options.volume, *map, store, budget, holds, options.flusher),
         orphans(*map, data, holds, options.leftovers_from),
         locks(options.lock_memory != nullptr ? *options.lock_memory : no_lock_memory,
@@ -29,7 +29,7 @@ struct VolumeCore::Impl {
   const std::shared_ptr<cow::VolumeMap> map;
   cow::ChunkStore& store;
   const CoreOptions options;
-  const HashKey key;
+  const HashKeys key;
   Holds holds;
   FileData data;
   Orphans orphans;

@@ -54,6 +54,18 @@ Result<ParentName> NameOfDirectory(const cow::ReadView& view, InodeId dir) {
   return std::move(names.front());
 }
 
+Result<std::string> PathOf(const cow::ReadView& view, InodeId ino) {
+  constexpr size_t kPathMax = size_t{1} << 20;  // damage must not loop forever
+  std::string path;
+  while (ino != kRootInode) {
+    PRISM_ASSIGN(const std::vector<ParentName> names, NamesOf(view, ino));
+    if (names.empty() || path.size() > kPathMax) return Fail(Err::kCorrupt);
+    path = "/" + names.front().name + path;
+    ino = names.front().dir;
+  }
+  return path.empty() ? "/" : path;
+}
+
 // The places of attributes depend on their volume's key; what is at them, name and value, does not.
 Result<bool> SameXattrs(const cow::ReadView& a, InodeId ino_a, const cow::ReadView& b,
                         InodeId ino_b) {

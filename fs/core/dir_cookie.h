@@ -14,12 +14,25 @@
 #include <string_view>
 #include <utility>
 
+#include "cow/volume_map.h"
 #include "fs/base/error.h"
 #include "fs/contract/attr.h"
 
 namespace prism::fs {
 
 using HashKey = std::pair<uint64_t, uint64_t>;
+
+// The keys of a volume's inodes.
+class HashKeys {
+ public:
+  HashKeys(const HashKey& only) : only_(only) {}  // implicit: one for all
+  explicit HashKeys(const cow::VolumeMap& map) : map_(&map) {}
+  HashKey Of(InodeId ino) const { return map_ == nullptr ? only_ : map_->hash_key(ino); }
+
+ private:
+  const cow::VolumeMap* map_ = nullptr;
+  HashKey only_{};
+};
 
 inline constexpr uint64_t kCookieSlots = 16;
 

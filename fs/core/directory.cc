@@ -46,9 +46,9 @@ uint64_t ParentSlot(FileType type, const Parent& parent) {
 
 }  // namespace
 
-Result<EntryProbe> ProbeEntry(const cow::ReadView& view, const HashKey& key, InodeId dir,
+Result<EntryProbe> ProbeEntry(const cow::ReadView& view, const HashKeys& key, InodeId dir,
                               std::string_view name) {
-  const uint64_t first = FirstCookie(key, name);
+  const uint64_t first = FirstCookie(key.Of(dir), name);
   EntryProbe probe;
   uint32_t taken = 0;
   bool corrupt = false;
@@ -77,7 +77,7 @@ Result<EntryProbe> ProbeEntry(const cow::ReadView& view, const HashKey& key, Ino
   return probe;
 }
 
-Result<FoundEntry> FindEntry(const cow::ReadView& view, const HashKey& key, InodeId dir,
+Result<FoundEntry> FindEntry(const cow::ReadView& view, const HashKeys& key, InodeId dir,
                              std::string_view name) {
   PRISM_ASSIGN(const EntryProbe probe, ProbeEntry(view, key, dir, name));
   if (!probe.found) return Fail(Err::kNoEntry);
@@ -136,6 +136,11 @@ Status RemoveParent(cow::WriteTransaction& transaction, InodeId child, FileType 
   }
   transaction.Erase(other);
   return {};
+}
+
+Result<InodeId> ParentDirectoryIn(std::string_view value) {
+  PRISM_ASSIGN(const Parent parent, DecodeParent(value));
+  return parent.dir;
 }
 
 Result<InodeId> ParentOfDirectory(const cow::ReadView& view, InodeId dir) {

@@ -29,10 +29,10 @@ struct EntryProbe {
 };
 
 // Looks for `name` in one directory, by one scan of its hash's slots.
-Result<EntryProbe> ProbeEntry(const cow::ReadView& view, const HashKey& key, InodeId dir,
+Result<EntryProbe> ProbeEntry(const cow::ReadView& view, const HashKeys& key, InodeId dir,
                               std::string_view name);
 // The same, kNoEntry if it is absent.
-Result<FoundEntry> FindEntry(const cow::ReadView& view, const HashKey& key, InodeId dir,
+Result<FoundEntry> FindEntry(const cow::ReadView& view, const HashKeys& key, InodeId dir,
                              std::string_view name);
 
 void PutEntry(cow::WriteTransaction& transaction, InodeId dir, uint64_t cookie, InodeId ino,
@@ -43,6 +43,8 @@ Status AddParent(cow::WriteTransaction& transaction, InodeId child, FileType typ
                  uint64_t cookie);
 Status RemoveParent(cow::WriteTransaction& transaction, InodeId child, FileType type, InodeId dir,
                     uint64_t cookie);
+// The directory that a kParent item's value names.
+Result<InodeId> ParentDirectoryIn(std::string_view value);
 // Of a directory. The root's is the root; a removed one's is kNoEntry.
 Result<InodeId> ParentOfDirectory(const cow::ReadView& view, InodeId dir);
 // True if `dir` is `ancestor` or below it.

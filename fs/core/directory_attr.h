@@ -5,6 +5,7 @@
 
 #include "fs/contract/attr.h"
 #include "fs/core/directory.h"
+#include "fs/core/inode_record.h"
 
 namespace prism::fs {
 
@@ -19,6 +20,16 @@ inline void TouchDirectory(Attr& dir, const Timespec& now, int entries, int subd
 inline void TouchInode(Attr& attr, const Timespec& now) {
   attr.ctime = now;
   ++attr.change;
+}
+
+// One name less; stores the record, and without a name left, that it is an orphan.
+inline void DropLink(cow::WriteTransaction& transaction, InodeRecord& record, const Timespec& now) {
+  uint32_t& nlink = record.attr.nlink;
+  nlink = record.attr.type == FileType::kDirectory || nlink == 0 ? 0 : nlink - 1;
+  TouchInode(record.attr, now);
+  StoreInode(transaction, record);
+  if (nlink == 0)
+    transaction.Put(cow::MakeKey(cow::ItemType::kOrphan, record.attr.ino), std::string());
 }
 
 }  // namespace prism::fs

@@ -56,7 +56,7 @@ Result<InodeRecord> FileData::Load(const cow::ReadView& view, InodeId ino) const
 }
 
 void FileData::NoteRead(const cow::ReadView&, const InodeRecord& record) {
-  if (map_.read_only()) return;
+  if (map_.read_only(record.attr.ino)) return;
   const Timespec now = Now();
   if (AtimeIsDue(record.attr, now)) lazy_times_.Note(record.attr.ino, now);
 }

@@ -14,6 +14,7 @@
 #include "fs/base/failure.h"
 #include "fs/base/function_ref.h"
 #include "fs/contract/file_system.h"
+#include "fs/core/compose.h"
 #include "fs/core/diff.h"
 #include "fs/core/merge.h"
 
@@ -53,6 +54,9 @@ struct VolumeInfo {
   cow::Quota quota;
   uint64_t charged_bytes = 0;  // what counts against quota.bytes
   uint32_t attached = 0;       // FileSystem objects alive
+  bool composed = false;
+  // inodes and logical_bytes lack what its parts brought: that is being counted.
+  bool uncounted = false;
 };
 
 struct ExclusiveUsage {
@@ -182,6 +186,13 @@ class Host {
   virtual Outcome<MergeReport> Merge(std::string_view child, std::string_view into,
                                      const MergeOptions& options,
                                      std::string_view request_key = {}) = 0;
+  // A volume out of parts of several, all as they are at one instant: see fs/core/compose.h. One
+  // file system: everything works across the seams, and nothing outside of the parts is reached.
+  // Costs the rules, not the files. What is cut off comes back, as space, with the volume.
+  virtual Outcome<VolumeInfo> Compose(std::string_view name, const ComposeOptions& options,
+                                      std::string_view request_key = {}) = 0;
+  // Where a file of a volume comes from. Its path: as the volume has it now.
+  virtual Outcome<Explanation> ExplainFile(std::string_view name, std::string_view path) = 0;
   // While a volume or snapshot has holds it is not destroyed (kBusy), nor does it expire. Holding
   // twice, or releasing what is not held, is no error. Tags are made as names are.
   virtual Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag,

@@ -135,9 +135,9 @@ Outcome<VolumeInfo> HostImpl::Inspect(std::string_view name, const Inspection& i
 }
 
 Outcome<void> HostImpl::InspectPin(const clone::CatalogEntry& pin, const Inspection& inspection) {
-  return inspection.inspect(
-      *VolumeCore::Open(pin.volume, catalog_->engine().chunks(), budget_, {.volume = pin.row.id})
-           ->Attach());
+  return inspection.inspect(*VolumeCore::Open(MapOf(pin.volume), catalog_->engine().chunks(),
+                                              budget_, {.volume = pin.row.id})
+                                 ->Attach());
 }
 
 }  // namespace prism::fs

@@ -59,7 +59,9 @@ HostImpl::~HostImpl() {
     stopping_ = true;
   }
   background_wake_.notify_all();
+  stop_counting_ = true;
   background_.join();
+  if (counting_.valid()) counting_.wait();
   if (Status flushed = Flush(); !flushed)
     spdlog::error("the last flush failed: {}", NameOf(flushed.error()));
   else
@@ -77,7 +79,7 @@ std::shared_ptr<VolumeCore> HostImpl::CoreOf(const std::shared_ptr<clone::Volume
     options.leftovers_from = leftovers_from_;
     options.flusher = &flusher_;
     options.lock_memory = &lock_memory_;
-    core = VolumeCore::Open(volume, catalog_->engine().chunks(), budget_, options);
+    core = VolumeCore::Open(OpenMapOf(volume), catalog_->engine().chunks(), budget_, options);
   }
   return core;
 }
@@ -111,6 +113,8 @@ VolumeInfo HostImpl::InfoOf(const clone::CatalogEntry& entry) {
   info.referenced_bytes = ReferencedBytes(entry.row);
   info.quota = entry.row.quota;
   info.charged_bytes = entry.row.Usage().charged_bytes;
+  info.composed = entry.row.composition.composed();
+  info.uncounted = entry.row.composition.uncounted;
   if (std::shared_ptr<VolumeCore> core = OpenCoreOf(entry.row.id)) info.attached = core->attached();
   return info;
 }
@@ -312,6 +316,7 @@ void HostImpl::RunBackground() {
     background_wake_.wait_for(lock, kTendInterval, [this] { return stopping_; });
     lock.unlock();
     for (const auto& [id, core] : Cores()) Tend(id, core);
+    if (!stop_counting_) StartCounting();
     auto now = std::chrono::steady_clock::now();
     if (!grace_over && now >= leftovers_from_) {
       ReapLeftovers();

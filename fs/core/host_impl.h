@@ -1,14 +1,17 @@
 // The Host over the real engine.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
 
 #include "clone/catalog.h"
+#include "fs/core/composer.h"
 #include "fs/core/dirty_budget.h"
 #include "fs/core/flusher.h"
 #include "fs/core/hidden_volumes.h"
@@ -60,6 +63,9 @@ class HostImpl : public Host {
   Outcome<MergeReport> Merge(std::string_view child, std::string_view into,
                              const MergeOptions& options,
                              std::string_view request_key = {}) override;
+  Outcome<VolumeInfo> Compose(std::string_view name, const ComposeOptions& options,
+                              std::string_view request_key = {}) override;
+  Outcome<Explanation> ExplainFile(std::string_view name, std::string_view path) override;
   Outcome<VolumeInfo> Hold(std::string_view name, std::string_view tag,
                            std::string_view request_key = {}) override;
   Outcome<VolumeInfo> Release(std::string_view name, std::string_view tag,
@@ -95,6 +101,17 @@ class HostImpl : public Host {
 
  private:
   std::shared_ptr<VolumeCore> CoreOf(const std::shared_ptr<clone::Volume>& volume);
+  // What the operations of a volume work on; of a composed one, with all its parts.
+  std::shared_ptr<cow::VolumeMap> MapOf(const std::shared_ptr<clone::Volume>& volume);
+  // The same for those who work with it: volatile directories are emptied.
+  std::shared_ptr<cow::VolumeMap> OpenMapOf(const std::shared_ptr<clone::Volume>& volume);
+  Outcome<bool> FollowRules(const clone::CatalogEntry& entry, const ComposeOptions& options);
+  void EmptyVolatile(cow::VolumeMap& map, VolumeId id, bool all);
+  Outcome<void> FindOrigins(clone::CatalogEntry entry, InodeId ino, std::string_view path,
+                            std::vector<FileOrigin>& origins);
+  void StartCounting();
+  void CountComposed(const clone::CatalogEntry& entry, uint64_t replaced);
+  Outcome<Found> FindInPart(VolumeId id, std::string_view path);
   Outcome<clone::CatalogEntry> FindReady(VolumeId id);  // kBusy: an import
   std::shared_ptr<VolumeCore> OpenCoreOf(VolumeId id);  // null: nobody works with it
   std::vector<std::pair<VolumeId, std::shared_ptr<VolumeCore>>> Cores();
@@ -153,6 +170,9 @@ class HostImpl : public Host {
   std::condition_variable background_wake_;
   bool stopping_ = false;  // guarded by background_mutex_
   std::thread background_;
+
+  std::atomic<bool> stop_counting_{false};
+  std::future<void> counting_;  // started by background_
 };
 
 }  // namespace prism::fs

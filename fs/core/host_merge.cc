@@ -183,6 +183,11 @@ Outcome<MergeReport> HostImpl::TryMerge(const MergeJob& job, bool frozen) {
     return Explain(Err::kInvalid, "\"{}\" is a snapshot: it does not change", job.target);
   if (target.row.sealed)
     return Explain(Err::kReadOnly, "\"{}\" is sealed: it does not change", job.target);
+  for (const std::string& side : {job.mine, job.theirs}) {
+    PRISM_ASSIGN(const clone::CatalogEntry entry, catalog_->Find(side));
+    if (entry.row.composition.composed())
+      return Explain(Err::kNotSupported, "\"{}\" is composed: such volumes cannot be merged", side);
+  }
   PRISM_ASSIGN(const std::string label, LabelFor(job));
   // A core even where nobody works with the volume: one that came up meanwhile would not be told.
   std::shared_ptr<VolumeCore> core = CoreOf(target.volume);

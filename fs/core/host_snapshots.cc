@@ -1,6 +1,7 @@
 // The host's snapshots, and what would come back without them.
 #include <spdlog/spdlog.h>
 
+#include "fs/core/core_impl.h"
 #include "fs/core/host_impl.h"
 #include "fs/core/snapshot_view.h"
 
@@ -44,6 +45,8 @@ Outcome<std::vector<VolumeInfo>> HostImpl::Snapshot(const std::vector<std::strin
                catalog_->Snapshot(names, expires_sec, request));
   for (const clone::CatalogEntry& entry : entries)
     TellSnapshot(entry.row.snapshot_of, entry.row.name);
+  for (const clone::CatalogEntry& entry : entries)
+    if (entry.volume != nullptr && entry.row.composition.partial) OpenMapOf(entry.volume);
   return InfosOf(entries);
 }
 
@@ -61,6 +64,7 @@ Outcome<VolumeInfo> HostImpl::Rollback(std::string_view name, std::string_view r
   std::shared_ptr<VolumeCore> core = CoreOf(volume.volume);
   PRISM_ASSIGN(const DataGate gate, GateOf(volume.row.id));
   PRISM_ASSIGN(volume, catalog_->Rollback(name, request));
+  EmptyVolatile(*core->impl().map, volume.row.id, true);
   if (Status replaced = core->TreeReplaced(); !replaced)
     spdlog::error("volume {}: what its clients hold is not known after the rollback ({})",
                   volume.row.id, NameOf(replaced.error()));

@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <cstring>
+
 #include "fs/base/bytes.h"
 
 namespace prism::fs {
@@ -9,6 +11,9 @@ namespace {
 
 constexpr uint8_t kVersion = 1;
 constexpr size_t kRecordBytes = 120;
+constexpr size_t kTypeAt = 1;
+constexpr size_t kLinksAt = 8;
+static_assert(kLinksEnd == kLinksAt + sizeof(uint32_t));
 
 void PutTime(ByteWriter& writer, const Timespec& time) {
   writer.Put(time.sec);
@@ -81,6 +86,18 @@ Result<InodeRecord> DecodeInode(InodeId ino, std::string_view value) {
     return Fail(Err::kCorrupt);
   }
   return record;
+}
+
+uint32_t LinksIn(std::string_view value) {
+  return ByteReader(value.substr(kLinksAt)).Get<uint32_t>();
+}
+
+bool IsDirectoryIn(std::string_view value) {
+  return static_cast<FileType>(value[kTypeAt]) == FileType::kDirectory;
+}
+
+void SetLinksIn(std::string& value, uint32_t nlink) {
+  std::memcpy(value.data() + kLinksAt, &nlink, sizeof nlink);
 }
 
 Result<InodeRecord> LoadInodeEvenDying(const cow::ReadView& view, InodeId ino) {

@@ -43,6 +43,12 @@ std::string EncodeInode(const InodeRecord& record);
 // kCorrupt: not a record of a version this program knows.
 Result<InodeRecord> DecodeInode(InodeId ino, std::string_view value);
 
+// Of an encoded record, which is at least kLinksEnd bytes long.
+inline constexpr size_t kLinksEnd = 12;
+uint32_t LinksIn(std::string_view value);
+bool IsDirectoryIn(std::string_view value);
+void SetLinksIn(std::string& value, uint32_t nlink);
+
 // kStale: there is no such inode (any number may be asked for), or it is being freed.
 Result<InodeRecord> LoadInode(const cow::ReadView& view, InodeId ino);
 // The same, also of a dying one.

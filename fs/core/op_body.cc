@@ -28,7 +28,7 @@ Result<ReadResult> VolumeFs::Read(const Caller& caller, InodeId ino, uint64_t of
 }
 
 Result<WriteResult> VolumeFs::Write(const Caller& caller, const WriteArgs& args) {
-  PRISM_TRY(Writable());
+  PRISM_TRY(Writable(args.ino));
   if (args.data.size() > kIoMax) return Fail(Err::kInvalid);
   bool has_privileges = false;
   const bool kills = Kills(caller, args.kill_privileges) && !args.data.empty();
@@ -65,7 +65,7 @@ Result<WriteResult> VolumeFs::Write(const Caller& caller, const WriteArgs& args)
 
 Result<Change> VolumeFs::Fallocate(const Caller& caller, InodeId ino, FallocateMode mode,
                                    uint64_t offset, uint64_t length) {
-  PRISM_TRY(Writable());
+  PRISM_TRY(Writable(ino));
   if (length == 0 || mode > FallocateMode::kZeroRangeKeep) return Fail(Err::kInvalid);
   if (offset > kFileSizeMax || length > kFileSizeMax - offset) return Fail(Err::kTooLarge);
   const uint64_t end = offset + length;
@@ -133,7 +133,7 @@ Result<uint64_t> VolumeFs::CopyBytes(const Caller& caller, InodeId from, uint64_
 
 Result<uint64_t> VolumeFs::CopyRange(const Caller& caller, InodeId from, uint64_t from_offset,
                                      InodeId to, uint64_t to_offset, uint64_t length) {
-  PRISM_TRY(Writable());
+  PRISM_TRY(Writable(to));
   {
     auto view = impl_.map->Read();
     PRISM_ASSIGN(const InodeRecord source, Load(*view, from));

@@ -45,7 +45,7 @@ Result<uint32_t> VolumeFs::Access(const Caller& caller, InodeId ino, uint32_t ma
   const FileType type = record.attr.type;
   const bool has_content =
       type == FileType::kRegular || type == FileType::kDirectory || type == FileType::kSymlink;
-  if (has_content && impl_.map->read_only()) granted &= ~uint32_t{kMayWrite};
+  if (has_content && impl_.map->read_only(ino)) granted &= ~uint32_t{kMayWrite};
   return granted;
 }
 

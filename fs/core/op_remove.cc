@@ -53,15 +53,4 @@ Result<RemoveResult> VolumeFs::Remove(const Caller& caller, InodeId dir, std::st
   return result;
 }
 
-void VolumeFs::DropLink(cow::WriteTransaction& transaction, InodeRecord& record,
-                        const Timespec& now) {
-  record.attr.nlink = record.attr.type == FileType::kDirectory || record.attr.nlink == 0
-                          ? 0
-                          : record.attr.nlink - 1;
-  TouchInode(record.attr, now);
-  StoreInode(transaction, record);
-  if (record.attr.nlink == 0)
-    transaction.Put(cow::MakeKey(cow::ItemType::kOrphan, record.attr.ino), std::string());
-}
-
 }  // namespace prism::fs

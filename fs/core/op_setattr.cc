@@ -89,7 +89,7 @@ Status VolumeFs::ApplyAttr(cow::WriteTransaction& transaction, InodeRecord& reco
 }
 
 Result<Change> VolumeFs::Setattr(const Caller& caller, InodeId ino, const SetAttr& asked) {
-  PRISM_TRY(Writable());
+  PRISM_TRY(Writable(ino));
   PRISM_TRY(CheckTimes(asked));
   if (asked.size) {
     SetAttr changes = asked;

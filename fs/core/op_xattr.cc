@@ -25,7 +25,7 @@ bool IsTrusted(std::string_view name) { return name.starts_with(kTrusted); }
 
 // xattr(7): user attributes are for files and directories, under their permission bits; trusted
 // ones for root, who else is not told of them.
-Status MayRead(const cow::ReadView& view, const HashKey& key, const Caller& caller,
+Status MayRead(const cow::ReadView& view, const HashKeys& key, const Caller& caller,
                const InodeRecord& record, std::string_view name) {
   if (!caller.check_permission) return {};
   if (IsTrusted(name) && caller.uid != 0) return Fail(Err::kNoAttribute);
@@ -33,7 +33,7 @@ Status MayRead(const cow::ReadView& view, const HashKey& key, const Caller& call
   return RequireAccess(view, key, caller, record, kMayRead);
 }
 
-Status MayChange(const cow::ReadView& view, const HashKey& key, const Caller& caller,
+Status MayChange(const cow::ReadView& view, const HashKeys& key, const Caller& caller,
                  const InodeRecord& record, std::string_view name) {
   if (!caller.check_permission) return {};
   const Attr& attr = record.attr;

@@ -24,7 +24,7 @@ bool AsksAcl(const Caller& caller, const InodeRecord& record) {
   return (record.flags & kHasAccessAcl) != 0 && caller.uid != record.attr.uid;
 }
 
-Result<Acl> LoadAccessAcl(const cow::ReadView& view, const HashKey& key,
+Result<Acl> LoadAccessAcl(const cow::ReadView& view, const HashKeys& key,
                           const InodeRecord& record) {
   PRISM_ASSIGN(const auto value, LoadXattr(view, key, record, kAccessAclName));
   auto acl = value ? ParseAcl(*value) : Result<Acl>(Fail(Err::kCorrupt));
@@ -37,7 +37,7 @@ Result<Acl> LoadAccessAcl(const cow::ReadView& view, const HashKey& key,
 
 bool IsMember(const Caller& caller, uint32_t gid) { return InGroup(SubjectOf(caller), gid); }
 
-Result<uint32_t> GrantedAccess(const cow::ReadView& view, const HashKey& key, const Caller& caller,
+Result<uint32_t> GrantedAccess(const cow::ReadView& view, const HashKeys& key, const Caller& caller,
                                const InodeRecord& record, uint32_t mask) {
   const Attr& attr = record.attr;
   mask &= kMayRead | kMayWrite | kMayExecute;
@@ -54,7 +54,7 @@ Result<uint32_t> GrantedAccess(const cow::ReadView& view, const HashKey& key, co
   return granted;
 }
 
-Status RequireAccess(const cow::ReadView& view, const HashKey& key, const Caller& caller,
+Status RequireAccess(const cow::ReadView& view, const HashKeys& key, const Caller& caller,
                      const InodeRecord& record, uint32_t want) {
   if (!caller.check_permission) return {};
   if (caller.uid != 0 && AsksAcl(caller, record)) {
@@ -69,7 +69,7 @@ Status RequireAccess(const cow::ReadView& view, const HashKey& key, const Caller
   return {};
 }
 
-Status RequireBodyAccess(const cow::ReadView& view, const HashKey& key, const Caller& caller,
+Status RequireBodyAccess(const cow::ReadView& view, const HashKeys& key, const Caller& caller,
                          const InodeRecord& record, uint32_t want) {
   if (!caller.check_permission || caller.uid == record.attr.uid) return {};
   const uint32_t ask = want == kMayRead ? kMayRead | kMayExecute : want;
@@ -89,7 +89,7 @@ Status RequireUnsticky(const Caller& caller, const Attr& dir, const Attr& file) 
   return Fail(Err::kPerm);
 }
 
-Status RequireRemoval(const cow::ReadView& view, const HashKey& key, const Caller& caller,
+Status RequireRemoval(const cow::ReadView& view, const HashKeys& key, const Caller& caller,
                       const InodeRecord& dir, const InodeRecord& file) {
   PRISM_TRY(RequireAccess(view, key, caller, dir, kMayWrite | kMayExecute));
   return RequireUnsticky(caller, dir.attr, file.attr);
@@ -102,7 +102,7 @@ bool HasPrivileges(const InodeRecord& record) {
          (record.flags & kHasCapability) != 0;
 }
 
-Result<bool> KillPrivileges(cow::WriteTransaction& transaction, const HashKey& key,
+Result<bool> KillPrivileges(cow::WriteTransaction& transaction, const HashKeys& key,
                             InodeRecord& record) {
   if (!HasPrivileges(record)) return false;
   uint32_t& mode = record.attr.mode;

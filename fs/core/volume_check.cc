@@ -50,6 +50,8 @@ void VolumeCheck::Add(cow::Key key, std::string_view value) {
     case cow::ItemType::kOrphan:
       seen_[key.ino()].is_orphan = true;
       return;
+    case cow::ItemType::kVolatile:  // composed volumes are not given to this
+      break;
     case cow::ItemType::kRequest:
       if (value.size() != 32) report_.Say("volume {}: request {} does not decode", name_, key.lo);
       return;

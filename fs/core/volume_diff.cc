@@ -69,6 +69,7 @@ Status VolumeDiff::NoteItem(cow::Key key, const std::string_view* a, const std::
     case ItemType::kParent:
     case ItemType::kOrphan:
     case ItemType::kRequest:
+    case ItemType::kVolatile:
       return {};
   }
   return Fail(Err::kCorrupt);

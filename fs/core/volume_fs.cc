@@ -36,6 +36,13 @@ Status VolumeFs::Writable() const {
   return {};
 }
 
+// Where nothing is committed at once that would tell.
+Status VolumeFs::Writable(InodeId ino) const {
+  PRISM_TRY(Writable());
+  if (impl_.map->read_only(ino)) return Fail(Err::kReadOnly);
+  return {};
+}
+
 Result<InodeRecord> VolumeFs::Load(const cow::ReadView& view, InodeId ino) const {
   PRISM_ASSIGN(InodeRecord record, impl_.data.Load(view, ino));
   if (!holds_orphans_ && record.attr.nlink == 0) return Fail(Err::kStale);

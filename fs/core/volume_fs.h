@@ -69,6 +69,7 @@ class VolumeFs : public FileSystem {
   // volume_fs.cc
   Status Alive() const;     // kStale: the volume is gone
   Status Writable() const;  // or kReadOnly
+  Status Writable(InodeId ino) const;
   Result<InodeRecord> Load(const cow::ReadView& view, InodeId ino) const;
   Result<InodeRecord> LoadDirectory(const cow::ReadView& view, InodeId ino) const;
   // What a commit is about, besides its items.
@@ -97,9 +98,6 @@ class VolumeFs : public FileSystem {
   // op_remove.cc
   Result<RemoveResult> Remove(const Caller& caller, InodeId dir, std::string_view name,
                               bool directory);
-  // One name less; stores the record, and without a name left, that it is an orphan.
-  static void DropLink(cow::WriteTransaction& transaction, InodeRecord& record,
-                       const Timespec& now);
 
   // op_rename.cc
   struct RenameState;

@@ -35,9 +35,9 @@ Result<XattrItem> DecodeItem(InodeId ino, std::string_view bytes) {
   return item;
 }
 
-Result<XattrProbe> Probe(const cow::ReadView& view, const HashKey& key, InodeId ino,
+Result<XattrProbe> Probe(const cow::ReadView& view, const HashKeys& key, InodeId ino,
                          std::string_view name) {
-  const uint64_t first = FirstCookie(key, name);
+  const uint64_t first = FirstCookie(key.Of(ino), name);
   XattrProbe probe;
   uint32_t taken = 0;
   Status decoded;
@@ -70,7 +70,7 @@ uint32_t FlagOf(std::string_view name) {
 
 }  // namespace
 
-Result<std::optional<std::string>> LoadXattr(const cow::ReadView& view, const HashKey& key,
+Result<std::optional<std::string>> LoadXattr(const cow::ReadView& view, const HashKeys& key,
                                              const InodeRecord& record, std::string_view name) {
   if ((record.flags & kHasXattrs) == 0) return std::nullopt;
   PRISM_ASSIGN(XattrProbe probe, Probe(view, key, record.attr.ino, name));
@@ -96,12 +96,12 @@ Status ListXattrs(const cow::ReadView& view, const InodeRecord& record,
   return decoded;
 }
 
-Status PutXattr(cow::WriteTransaction& transaction, const HashKey& key, InodeRecord& record,
+Status PutXattr(cow::WriteTransaction& transaction, const HashKeys& key, InodeRecord& record,
                 std::string_view name, std::string_view value) {
   const InodeId ino = record.attr.ino;
   XattrProbe probe;
   if ((record.flags & kHasXattrs) == 0) {
-    probe.free_lo = FirstCookie(key, name);
+    probe.free_lo = FirstCookie(key.Of(ino), name);
   } else {
     PRISM_ASSIGN(probe, Probe(transaction, key, ino, name));
   }
@@ -122,8 +122,8 @@ Status PutXattr(cow::WriteTransaction& transaction, const HashKey& key, InodeRec
   return {};
 }
 
-Result<bool> EraseXattr(cow::WriteTransaction& transaction, const HashKey& key, InodeRecord& record,
-                        std::string_view name) {
+Result<bool> EraseXattr(cow::WriteTransaction& transaction, const HashKeys& key,
+                        InodeRecord& record, std::string_view name) {
   if ((record.flags & kHasXattrs) == 0) return false;
   PRISM_ASSIGN(const XattrProbe probe, Probe(transaction, key, record.attr.ino, name));
   if (!probe.found) return false;

@@ -20,7 +20,7 @@ inline constexpr std::string_view kDefaultAclName = "system.posix_acl_default";
 inline constexpr std::string_view kCapabilityName = "security.capability";
 
 // nullopt: it has none of that name.
-Result<std::optional<std::string>> LoadXattr(const cow::ReadView& view, const HashKey& key,
+Result<std::optional<std::string>> LoadXattr(const cow::ReadView& view, const HashKeys& key,
                                              const InodeRecord& record, std::string_view name);
 // Visits the names in key order.
 Status ListXattrs(const cow::ReadView& view, const InodeRecord& record,
@@ -28,10 +28,10 @@ Status ListXattrs(const cow::ReadView& view, const InodeRecord& record,
 
 // Adds or replaces; keeps the record's flags and xattr_name_bytes right, the caller stores it.
 // kNoSpace: more names than listxattr can return.
-Status PutXattr(cow::WriteTransaction& transaction, const HashKey& key, InodeRecord& record,
+Status PutXattr(cow::WriteTransaction& transaction, const HashKeys& key, InodeRecord& record,
                 std::string_view name, std::string_view value);
 // False: there was none.
-Result<bool> EraseXattr(cow::WriteTransaction& transaction, const HashKey& key, InodeRecord& record,
-                        std::string_view name);
+Result<bool> EraseXattr(cow::WriteTransaction& transaction, const HashKeys& key,
+                        InodeRecord& record, std::string_view name);
 
 }  // namespace prism::fs

@@ -112,6 +112,31 @@ TEST_F(MountCommandTest, ARebaseIsSeenAtOnceAndOwnFilesStayOpen) {
   EXPECT_EQ(server.Prism("umount " + at_).exit_code, kExitDone);
 }
 
+TEST_F(MountCommandTest, AComposedVolumeIsOneFileSystem) {
+  LiveServer server(directory_.path());
+  Shell("cd " + tree_ + " && ln d/f d/too && ln d/f out && mkdir -p e/deep && echo e > e/deep/e");
+  ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " base").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("compose new --graft base:/d=/x/d --graft base:/e=/e").exit_code,
+            kExitDone);
+  ASSERT_EQ(server.Prism("mount new " + at_ + " --log " + directory_ / "mount.log").exit_code,
+            kExitDone);
+  const std::string in = "cd " + at_ + " && ";
+  EXPECT_EQ(
+      Shell("diff -r " + tree_ + "/d " + at_ + "/x/d && diff -r " + tree_ + "/e " + at_ + "/e")
+          .output,
+      "");
+  EXPECT_EQ(Shell(in + "stat -c %h x/d/f").output, "2\n");
+  EXPECT_EQ(Shell(in + "find . -inum $(stat -c %i x/d/f) | sort").output, "./x/d/f\n./x/d/too\n");
+  EXPECT_EQ(Shell(in + "find . ! -path ./x/d/too -printf '%i\\n' | sort | uniq -d").output, "");
+  EXPECT_EQ(Shell(in + "ln x/d/f e/deep/linked && mv e/deep x/ && mv x/d/too . && "
+                       "echo more >> too && cat x/deep/linked && stat -c %h too")
+                .output,
+            "hello\nmore\n3\n");
+  EXPECT_EQ(Shell(in + "rm -r x e too && sync && find . | sort").output, ".\n");
+  EXPECT_EQ(Shell("cat " + tree_ + "/d/f").output, "hello\n");
+  EXPECT_EQ(server.Prism("umount " + at_).exit_code, kExitDone);
+}
+
 TEST_F(MountCommandTest, WhatIsWrongIsSaid) {
   LiveServer server(directory_.path());
   ASSERT_EQ(server.Prism("create a").exit_code, kExitDone);

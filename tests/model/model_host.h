@@ -41,6 +41,13 @@ class ModelHost : public fs::Host {
   Outcome<fs::VolumeInfo> Seal(std::string_view name, const fs::Inspection& inspection,
                                std::string_view request_key = {}) override;
   Outcome<fs::VolumeInfo> Inspect(std::string_view name, const fs::Inspection& inspection) override;
+  Outcome<fs::VolumeInfo> Compose(std::string_view, const fs::ComposeOptions&,
+                                  std::string_view = {}) override {
+    return Explain(Err::kNotSupported, "the model composes nothing");
+  }
+  Outcome<fs::Explanation> ExplainFile(std::string_view, std::string_view) override {
+    return prism::Explain(Err::kNotSupported, "the model explains nothing");
+  }
   Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view tag,
                                std::string_view request_key = {}) override;
   Outcome<fs::VolumeInfo> Release(std::string_view name, std::string_view tag,

@@ -74,6 +74,7 @@ int RunCommandLine(int argc, const char* const* argv) {
   AddVolumeVerbs(app, common, command);
   AddCloneVerbs(app, common, command);
   AddSealVerbs(app, common, command);
+  AddComposeVerbs(app, common, command);
   AddDiffVerb(app, common, command);
   AddMergeVerbs(app, common, command);
   AddDuVerb(app, common, command);

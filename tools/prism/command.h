@@ -49,6 +49,7 @@ using Command = std::function<Outcome<CommandResult>()>;
 
 // Each adds its verbs; the callback of the one that is used sets `chosen`.
 void AddCloneVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
+void AddComposeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddDiffVerb(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddMergeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen);
 void AddDuVerb(CLI::App& app, const CommonOptions& common, Command& chosen);

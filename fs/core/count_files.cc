@@ -1,0 +1,53 @@
+#include "fs/core/count_files.h"
+
+#include <unordered_set>
+#include <vector>
+
+#include "fs/core/dir_cookie.h"
+#include "fs/core/inode_record.h"
+
+namespace prism::fs {
+
+using cow::EndKey;
+using cow::ItemType;
+using cow::MakeKey;
+
+Result<std::optional<cow::VolumeUsage>> CountFiles(const cow::ReadView& view,
+                                                   const std::atomic<bool>& stop) {
+  cow::VolumeUsage usage;
+  std::vector<InodeId> left{kRootInode};  // directories that have been counted, not what is in them
+  std::unordered_set<InodeId> linked;     // files of several names
+  Status failed;
+  auto count = [&](InodeId ino) -> Status {
+    PRISM_ASSIGN(const InodeRecord record, LoadInodeEvenDying(view, ino));
+    const bool directory = record.attr.type == FileType::kDirectory;
+    if (!directory && record.attr.nlink > 1 && !linked.insert(ino).second) return {};
+    ++usage.inodes;
+    usage.bytes += record.stored_used;
+    if (directory && ino != kRootInode && record.attr.nlink > 0) left.push_back(ino);
+    return {};
+  };
+  PRISM_TRY(count(kRootInode));
+  while (!left.empty()) {
+    const InodeId dir = left.back();
+    left.pop_back();
+    PRISM_TRY(view.Scan(MakeKey(ItemType::kDirEntry, dir), EndKey(ItemType::kDirEntry, dir),
+                        [&](cow::Key, std::string_view value) {
+                          const auto entry = DecodeEntry(value);
+                          failed = entry ? count(entry->ino) : Status(Fail(entry.error()));
+                          return failed && !stop.load(std::memory_order_relaxed);
+                        }));
+    PRISM_TRY(failed);
+    if (stop.load(std::memory_order_relaxed)) return std::nullopt;
+  }
+  PRISM_TRY(view.Scan(MakeKey(ItemType::kOrphan, 0), EndKey(ItemType::kOrphan, kInodeMax),
+                      [&](cow::Key key, std::string_view) {
+                        const Status counted = count(key.ino());
+                        if (!counted && counted.error() != Err::kStale) failed = counted;
+                        return failed.has_value();
+                      }));
+  PRISM_TRY(failed);
+  return usage;
+}
+
+}  // namespace prism::fs

@@ -1,0 +1,70 @@
+// A server that is killed while it composes: each volume is there as a whole, or not at all.
+#include <sys/wait.h>
+#include <unistd.h>
+#include <csignal>
+#include <random>
+
+#include "tests/compose/fixture.h"
+
+namespace prism::compose {
+namespace {
+
+class ComposeCrash : public Compose {
+ protected:
+  static std::vector<ComposeRule> Rules() {
+    return {Graft("s", "/a", "/b"),
+            Exclude("/deep/file-*"),
+            Empty("/a/sub"),
+            Volatile("/tmp"),
+            Graft("s", "/deep", "/x/y"),
+            Graft("s", "/b/secret", "/x/y/er/secret")};
+  }
+
+  // Composes and destroys, in a process of its own, until it is killed.
+  pid_t Start(int round) {
+    host_.reset();
+    const pid_t pid = ::fork();
+    if (pid != 0) return pid;
+    Open();
+    for (int i = 0;; ++i) {
+      const std::string name = "n" + std::to_string(round) + "-" + std::to_string(i);
+      if (!Make(name, "s", Rules())) ::_exit(1);
+      if (i % 3 == 0 && !host_->Destroy({name})) ::_exit(1);
+    }
+  }
+};
+
+TEST_F(ComposeCrash, WholeOrAbsent) {
+  MakeSource("s");
+  Must(Make("whole", "s", Rules()));
+  const auto expected = Attach("whole").Describe("");
+  std::mt19937 random(7);
+  int found = 0;
+  for (int round = 0; round < 8; ++round) {
+    const pid_t pid = Start(round);
+    ASSERT_GT(pid, 0);
+    ::usleep(300'000 + random() % 400'000);
+    ASSERT_EQ(::kill(pid, SIGKILL), 0);
+    int status = 0;
+    ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "it ended by itself: " << status;
+    Open();
+    std::vector<std::string> names;
+    for (const fs::VolumeInfo& volume : host_->List()) {
+      EXPECT_FALSE(volume.importing) << volume.name;
+      if (volume.name == "s" || volume.name == "whole") continue;
+      EXPECT_EQ(Attach(volume.name).Describe(""), expected) << volume.name;
+      names.push_back(volume.name);
+    }
+    found += static_cast<int>(names.size());
+    if (!names.empty()) Must(host_->Destroy(names));
+  }
+  EXPECT_GT(found, 0);
+  Must(host_->Destroy({"s", "whole"}));
+  Must(host_->Drain());
+  EXPECT_EQ(host_->Stats().stored_bytes, 0u);
+  EXPECT_EQ(host_->Stats().nodes, 0u);
+}
+
+}  // namespace
+}  // namespace prism::compose
