@@ -124,6 +124,7 @@ class HostImpl : public Host {
   std::string FlushClients(VolumeId id, uint32_t timeout_ms);  // why not; empty: all have
   Outcome<std::vector<clone::CatalogEntry>> CloneUnborn(const clone::CatalogEntry& source,
                                                         std::string_view name, size_t count,
+                                                        const cow::QuotaChange& quota,
                                                         bool flushed);
   Outcome<void> Prepare(const clone::CatalogEntry& unborn, std::string_view target,
                         const Preparation& preparation);
