@@ -1,11 +1,11 @@
 #!/bin/bash
 # Gives btrfs, XFS, overlayfs, qcow2 and Prism one and the same tree, and measures clones of it.
 #
-#   tests/bench/fleet_bench.sh BUILD_DIR [--tree DIR | --files N] [--keep] [fleet_bench's options]
+#   tests/bench/fleet_bench.sh BUILD_DIR [--tree DIR | --files N] [--keep | --make] [OPTION...]
 #
 # The tree: DIR (a Debian root, say), or N small files, by default 100,000; and one file of 64 MiB.
 # --keep leaves the file systems that it makes, and the next run with the same tree takes them: a
-# million files take minutes. Needs root, btrfs-progs, xfsprogs and qemu-utils. Works below
+# million files take minutes. --make only makes them. The other options are fleet_bench's. Needs root, btrfs-progs, xfsprogs and qemu-utils. Works below
 # $PRISM_BENCH_DIR, in a mount and a process namespace of its own: nothing stays mounted or running.
 #
 # Each file system is in a file of the same disk, through a loop with direct I/O, so that what has
@@ -27,12 +27,13 @@ if [ "${1:-}" = --restart ]; then
   exit 0
 fi
 
-tree= files=100000 keep=false others=()
+tree= files=100000 keep=false make=false others=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --tree) tree=$(realpath "$2") && shift ;;
     --files) files=$2 && shift ;;
     --keep) keep=true ;;
+    --make) keep=true make=true ;;
     *) others+=("$1") ;;
   esac
   shift
@@ -78,7 +79,7 @@ if [ ! -f "$outside/holds" ]; then
   echo "  making the trees" >&2
   for system in disk btrfs xfs; do truncate -s 24G "$outside/$system.image"; done
   mkfs.ext4 -q -F -N 4000000 -E lazy_itable_init=0,lazy_journal_init=0 "$outside/disk.image"
-  mkfs.btrfs -q "$outside/btrfs.image"
+  mkfs.btrfs -q "$outside/btrfs.image" > /dev/null 2>&1
   mkfs.xfs -q "$outside/xfs.image"
   for system in disk btrfs xfs; do mount_image "$system"; done
   head -c 64M /dev/urandom > "$outside/large"
@@ -89,7 +90,11 @@ if [ ! -f "$outside/holds" ]; then
   fill "$work/xfs/base"
   wait $!
   truncate -s 12G "$work/disk/base.raw"
-  mkfs.ext4 -q -F -N 2000000 -d "$work/disk/lower" "$work/disk/base.raw"
+  mkfs.ext4 -q -F -N 2000000 "$work/disk/base.raw"
+  mkdir "$work/base"
+  mount -o loop "$work/disk/base.raw" "$work/base"
+  fill "$work/base"
+  umount "$work/base"
   start_server "$work/disk"
   "$prism" import -q "dir:$work/disk/lower" base > /dev/null
   stop_server
@@ -98,6 +103,7 @@ if [ ! -f "$outside/holds" ]; then
 else
   for system in disk btrfs xfs; do mount_image "$system"; done
 fi
+! $make || exit 0
 rm -rf "$work/disk/overlay" "$work/disk/qcow2"
 
 printf '#!/bin/sh\nexec %q %q --restart\n' "$(realpath "$0")" "$build" > "$work/restart-prism"
