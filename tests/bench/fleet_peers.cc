@@ -91,8 +91,8 @@ class Xfs : public MountedSystem {
   }
 };
 
-// A copy is a mount: nothing else knows that it is one. Copies of a copy have its upper directory as
-// their topmost lower one, so it must not be changed from then on.
+// A copy is a mount: nothing else knows that it is one. Copies of a copy have its upper directory
+// as their topmost lower one, so it must not be changed from then on.
 class Overlay : public FleetSystem {
  public:
   explicit Overlay(const std::string& disk) : directory_(disk + "/overlay") {

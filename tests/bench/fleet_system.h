@@ -21,7 +21,7 @@ class FleetSystem {
   virtual bool CloneByCommand(const std::string& source, const std::string& target) = 0;
   // As many as are named; in one call where the system has one.
   virtual void CloneMany(const std::string& source, const std::vector<std::string>& targets);
-  // The directory in which the copy's files can be used, until Close: mounts what has to be mounted.
+  // The directory in which the copy's files can be used until Close: mounts what must be mounted.
   virtual std::string Open(const std::string& name) = 0;
   virtual void Close(const std::string& name) = 0;
   // Of closed copies, each without copies of its own.
