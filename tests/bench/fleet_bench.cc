@@ -1,4 +1,4 @@
-// Clones for a fleet: Prism beside btrfs, XFS, overlayfs and qcow2, all holding one and the same tree.
+// Clones for a fleet: Prism beside btrfs, XFS, overlayfs and qcow2, all holding the same tree.
 //
 // Rounds go through the systems in turn. One that is slow has fewer rounds: each has a budget of
 // time, and says how often it was measured.
@@ -71,7 +71,8 @@ void MakeTree(const std::string& directory, uint64_t files) {
     std::string text = std::to_string(i) + "\n";
     std::string path = dir + "/f" + std::to_string(i);
     int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (descriptor < 0 || write(descriptor, text.data(), text.size()) < 0) Die("cannot make " + path);
+    if (descriptor < 0) Die("cannot make " + path);
+    if (write(descriptor, text.data(), text.size()) < 0) Die("cannot write " + path);
     close(descriptor);
   }
 }

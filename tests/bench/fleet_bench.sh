@@ -5,8 +5,9 @@
 #
 # The tree: DIR (a Debian root, say), or N small files, by default 100,000; and one file of 64 MiB.
 # --keep leaves the file systems that it makes, and the next run with the same tree takes them: a
-# million files take minutes. --make only makes them. The other options are fleet_bench's. Needs root, btrfs-progs, xfsprogs and qemu-utils. Works below
-# $PRISM_BENCH_DIR, in a mount and a process namespace of its own: nothing stays mounted or running.
+# million files take minutes. --make only makes them. The other options are fleet_bench's. Needs
+# root, btrfs-progs, xfsprogs and qemu-utils. Works below $PRISM_BENCH_DIR, in a mount and a process
+# namespace of its own: nothing stays mounted or running.
 #
 # Each file system is in a file of the same disk, through a loop with direct I/O, so that what has
 # to be on the disk is. Prism's store, overlayfs and the qcow2 images are on one ext4.

@@ -1,4 +1,4 @@
-// What the fleet benchmark compares: ways to give each of many machines a writable copy of one tree.
+// What the fleet benchmark compares: ways to give each of many machines a copy of one tree.
 #pragma once
 
 #include <cstdint>
