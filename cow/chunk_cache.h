@@ -1,8 +1,13 @@
 // Uncompressed chunks by id, in bounded memory; one copy serves all clones. Least recently used
 // goes first. Thread-safe.
+//
+// What is read for the first time can be read without the cache (FirstTime): a large file that is
+// read once then costs no memory, no page faults for it, and does not drive out what is used. The
+// kernel's page cache has it for the second time.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -42,6 +47,11 @@ class ChunkCache {
     return it->second->bytes;
   }
 
+  // Of late, nobody has asked this about this chunk.
+  bool FirstTime(uint64_t id) {
+    return asked_[id % kAsked].exchange(id, std::memory_order_relaxed) != id;
+  }
+
   void Insert(uint64_t id, Bytes bytes) {
     if (bytes->size() + kOverheadBytes > shard_bytes_max_) return;
     Shard& shard = shards_[id % kShards];
@@ -60,6 +70,7 @@ class ChunkCache {
  private:
   static constexpr size_t kShards = 16;
   static constexpr uint64_t kOverheadBytes = 160;  // of list and map nodes
+  static constexpr size_t kAsked = 65536;          // 4 GiB of chunks that were stored one by one
   struct Entry {
     uint64_t id;
     Bytes bytes;
@@ -72,6 +83,8 @@ class ChunkCache {
   };
   const uint64_t shard_bytes_max_;
   std::array<Shard, kShards> shards_;
+  std::unique_ptr<std::atomic<uint64_t>[]> asked_ =
+      std::make_unique<std::atomic<uint64_t>[]>(kAsked);  // by id % kAsked; ids begin at 1
 };
 
 }  // namespace prism::cow

@@ -21,11 +21,10 @@ void CopyOut(const ChunkBytes& bytes, const ChunkRead& read) {
   if (length < read.out.size()) std::memset(read.out.data() + length, 0, read.out.size() - length);
 }
 
-// A part of an uncompressed chunk, of whole units: they can be verified where they are wanted.
-bool IsPart(const ChunkPlace& place, const ChunkRead& read) {
+// Whole units of an uncompressed chunk: they can be verified where they are wanted.
+bool IsVerifiable(const ChunkPlace& place, const ChunkRead& read) {
   const size_t end = read.offset + read.out.size();
   return place.codec == Codec::kNone && read.offset % kUnitSize == 0 && !read.out.empty() &&
-         read.out.size() < place.raw_bytes &&
          (end == place.raw_bytes || (end < place.raw_bytes && end % kUnitSize == 0));
 }
 
@@ -41,8 +40,10 @@ struct ChunkTable::Fetch {
   std::shared_ptr<ChunkBytes> raw;
   std::unique_ptr<std::byte[]> packed;
 
-  Fetch(const ChunkRead& wanted, const ChunkPlace& where) : read(wanted), place(where) {
-    if (IsPart(place, read)) {
+  Fetch(const ChunkRead& wanted, const ChunkPlace& where, ChunkCache& cache)
+      : read(wanted), place(where) {
+    const bool is_part = read.out.size() < place.raw_bytes;
+    if (IsVerifiable(place, read) && (is_part || cache.FirstTime(read.id))) {
       first = read.offset;
       stored = read.out;
       return;
@@ -97,7 +98,7 @@ Status ChunkTable::ReadAll(std::span<const ChunkRead> reads) {
       continue;
     }
     PRISM_ASSIGN(const ChunkPlace place, PlaceOf(read.id));
-    fetches.emplace_back(read, place);
+    fetches.emplace_back(read, place, cache_);
   }
   if (fetches.empty()) return {};
   PRISM_TRY(FetchAll(fetches));

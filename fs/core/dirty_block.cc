@@ -8,17 +8,23 @@
 
 namespace prism::fs {
 
-void DirtyBlock::Reserve(uint32_t end) {
-  PRISM_CHECK(end <= cow::kBlockSize);
-  if (end <= capacity_) return;
+void DirtyBlock::Reserve(uint32_t begin, uint32_t end) {
+  PRISM_CHECK(begin <= end && end <= cow::kBlockSize);
+  if (capacity_ > 0 && base_ <= begin && end <= base_ + capacity_) return;
   constexpr uint32_t kSmallest = 256;
   constexpr uint32_t kGrowWhole = 16 * 1024;  // beyond this a block most often becomes full
-  const uint32_t capacity =
-      end > kGrowWhole ? cow::kBlockSize : std::max(kSmallest, std::bit_ceil(end));
+  if (!ranges_.empty()) {
+    begin = std::min(begin, ranges_.front().begin);
+    end = std::max(end, ranges_.back().end);
+  }
+  uint32_t capacity = std::max(kSmallest, std::bit_ceil(end - begin));
+  if (end - begin > kGrowWhole) capacity = cow::kBlockSize;
+  const uint32_t base = std::min(begin, cow::kBlockSize - capacity);
   auto data = std::make_unique_for_overwrite<std::byte[]>(capacity);
   for (const Range& range : ranges_)
-    std::memcpy(data.get() + range.begin, data_.get() + range.begin, range.end - range.begin);
+    std::memcpy(data.get() + (range.begin - base), At(range.begin), range.end - range.begin);
   data_ = std::move(data);
+  base_ = base;
   capacity_ = capacity;
 }
 
@@ -42,15 +48,15 @@ void DirtyBlock::MarkValid(uint32_t begin, uint32_t end) {
 void DirtyBlock::Write(uint32_t offset, std::span<const std::byte> data) {
   if (data.empty()) return;
   const uint32_t end = offset + static_cast<uint32_t>(data.size());
-  Reserve(end);
-  std::memcpy(data_.get() + offset, data.data(), data.size());
+  Reserve(offset, end);
+  std::memcpy(At(offset), data.data(), data.size());
   MarkValid(offset, end);
 }
 
 void DirtyBlock::WriteZeros(uint32_t begin, uint32_t end) {
   if (begin >= end) return;
-  Reserve(end);
-  std::memset(data_.get() + begin, 0, end - begin);
+  Reserve(begin, end);
+  std::memset(At(begin), 0, end - begin);
   MarkValid(begin, end);
 }
 
@@ -59,7 +65,7 @@ void DirtyBlock::CopyTo(uint32_t offset, std::span<std::byte> out) const {
   for (const Range& range : ranges_) {
     const uint32_t from = std::max(range.begin, offset);
     const uint32_t to = std::min(range.end, end);
-    if (from < to) std::memcpy(out.data() + (from - offset), data_.get() + from, to - from);
+    if (from < to) std::memcpy(out.data() + (from - offset), At(from), to - from);
   }
 }
 
@@ -77,12 +83,12 @@ void DirtyBlock::Truncate(uint32_t end) {
 
 void DirtyBlock::PutUnder(const DirtyBlock& older) {
   if (older.empty()) return;
-  Reserve(older.ranges_.back().end);
+  Reserve(older.ranges_.front().begin, older.ranges_.back().end);
   const std::vector<Range> newer = ranges_;
   for (const Range& range : older.ranges_) {
     uint32_t at = range.begin;
     auto copy = [&](uint32_t to) {
-      if (at < to) std::memcpy(data_.get() + at, older.data_.get() + at, to - at);
+      if (at < to) std::memcpy(At(at), older.At(at), to - at);
     };
     for (const Range& kept : newer) {
       if (kept.end <= at) continue;

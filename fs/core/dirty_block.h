@@ -11,7 +11,9 @@
 
 namespace prism::fs {
 
-// A buffer as large as it needs to be, and which ranges of it are valid.
+// A buffer for the part of the block that was written, and which ranges of it are valid. A few KiB
+// anywhere in the block take a few KiB: random small writes would otherwise need 16 times the
+// memory, and a page fault for each.
 // THREADS: the owner locks.
 class DirtyBlock {
  public:
@@ -41,10 +43,13 @@ class DirtyBlock {
   uint64_t MemoryBytes() const;
 
  private:
-  void Reserve(uint32_t end);
+  // Makes room for [begin, end) beside what is valid.
+  void Reserve(uint32_t begin, uint32_t end);
   void MarkValid(uint32_t begin, uint32_t end);
+  std::byte* At(uint32_t offset) const { return data_.get() + (offset - base_); }
 
-  std::unique_ptr<std::byte[]> data_;
+  std::unique_ptr<std::byte[]> data_;  // [base_, base_ + capacity_) of the block
+  uint32_t base_ = 0;
   uint32_t capacity_ = 0;
   std::vector<Range> ranges_;
 };

@@ -120,6 +120,32 @@ TEST_F(ChunkTest, DamageFailsWhatNeedsItAndNothingElse) {
   EXPECT_EQ(out, contents_[1].second);
 }
 
+TEST_F(ChunkTest, AWholeChunkIsKeptWhenItIsReadForTheSecondTime) {
+  Create("v");
+  const ChunkId id = Store(Content(1, kBlockSize, kBlockSize));
+  Reopen();
+  std::string out;
+  for (int reads = 1; reads <= 2; ++reads) {
+    EXPECT_TRUE(Read(id, 0, kBlockSize, out).has_value());
+    EXPECT_EQ(out, contents_[0].second);
+  }
+  DamageSegment(100);
+  EXPECT_TRUE(Read(id, 0, kBlockSize, out).has_value()) << "the third read is from memory";
+  EXPECT_EQ(out, contents_[0].second);
+  Reopen();
+  EXPECT_EQ(Read(id, 0, kBlockSize, out).error(), Err::kCorrupt);
+}
+
+TEST_F(ChunkTest, WhatIsReadOnceTakesNoPlaceInTheCache) {
+  Create("v");
+  const ChunkId id = Store(Content(1, kBlockSize, kBlockSize));
+  Reopen();
+  std::string out;
+  EXPECT_TRUE(Read(id, 0, kBlockSize, out).has_value());
+  DamageSegment(100);
+  EXPECT_EQ(Read(id, 0, kBlockSize, out).error(), Err::kCorrupt) << "it is read from the disk";
+}
+
 // Segments as a power failure may leave them if nobody has synced them.
 TEST_F(ChunkTest, SmallChunksComeBackFromTheJournalAlone) {
   Create("v");

@@ -123,6 +123,19 @@ TEST(AclTest, ModeMaskAndChecks) {
   EXPECT_TRUE(AclGrants(Full(), {11, 3, groups}, 1, 2, 4)) << "supplementary";
 }
 
+TEST(DirtyBlockTest, TakesMemoryForWhatIsWritten) {
+  const std::string text(4096, 'x');
+  DirtyBlock block;
+  block.Write(cow::kBlockSize - 4096, std::as_bytes(std::span(text)));
+  EXPECT_LT(block.MemoryBytes(), 5000u);
+  block.Write(cow::kBlockSize - 3 * 4096, std::as_bytes(std::span(text)));
+  EXPECT_LT(block.MemoryBytes(), 20000u);
+  block.Write(0, std::as_bytes(std::span(text)));
+  ASSERT_TRUE(block.Covers(0, 4096));
+  EXPECT_EQ(block.BytesTo(4096)[4095], std::byte{'x'});
+  EXPECT_EQ(block.ValidBytes(), 3 * 4096u);
+}
+
 TEST(DirtyBlockTest, AgreesWithPlainBytes) {
   std::mt19937 random(5);
   for (int round = 0; round < 30; ++round) {
