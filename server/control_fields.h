@@ -22,7 +22,7 @@ struct Field {
   FieldType type = FieldType::kText;
   bool required = true;
 };
-using Fields = std::array<Field, 7>;
+using Fields = std::array<Field, 8>;
 
 // A verb that needs nothing of its connection. The request has been checked against its fields.
 struct ContextVerb {

@@ -6,6 +6,7 @@ namespace {
 
 class SealedTest : public Conformance {
  protected:
+  void SetUp() override { NEEDS(kHost); }
   void Seal() {
     auto nothing = [](FileSystem&) -> Outcome<void> { return {}; };
     EXPECT_TRUE(Must(driver_->host().Seal(kVolume, {nothing, ""})).sealed);
