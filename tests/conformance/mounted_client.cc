@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -48,7 +49,7 @@ bool MountedClient::AwaitRelease(InodeId ino) {
 void RaiseDescriptorLimit() {
   rlimit limit = {};
   PRISM_CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-  limit.rlim_cur = limit.rlim_max;
+  limit.rlim_cur = limit.rlim_max = std::max<rlim_t>(limit.rlim_max, 65536);
   PRISM_CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 }
 

@@ -11,6 +11,8 @@ CONFORMANCE = pathlib.Path(os.environ["CONFORMANCE"])
 NOT_HERE = (
     # Linux 6.1 with the BPF LSM lets anybody set security.* where the file system does not object.
     "XattrTest.TrustedAndSecurityAreRoots",
+    # Asks at once what a guest that polls hears of within 50 ms: that another mount has unlinked.
+    "OrphanTest.EveryClientThatLivesHoldsWhatAnyOfThemUnlinks",
 )
 # Without what is skipped; the status is in what is printed.
 JOB = f"""{CONFORMANCE.name} --gtest_brief=1 --gtest_color=no --gtest_filter=-{":".join(NOT_HERE)} |
@@ -29,7 +31,8 @@ class LaneConformanceTest(support.GuestTest):
         done = self.run_guest("--lane", "shm", "--mode", "bare", "--memory-mib", "1024", *attach,
                               "--program", CONFORMANCE,
                               "--job", JOB, "empty")
-        self.assertEqual(re.findall(r"FAILED  \] (\S+)", done.output), [], done.output)
+        self.assertEqual(re.findall(r"FAILED  \] (\S+)", done.output), [],
+                         support.lines_tail(done.output))
         passed = re.search(r"PASSED  \] (\d+) tests", done.output)
         self.assertTrue(passed, support.lines_tail(done.output))
         # A way to the volume lacks some features, but the most can be said: see the suite's README.
