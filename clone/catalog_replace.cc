@@ -12,7 +12,7 @@ std::optional<CatalogEntry> Catalog::FindAt(Place place) {
     std::shared_lock gate(engine_->gate());  // rows do not change
     for (const auto& [id, volume] : by_id_) {
       const VolumeRow& row = volume->row_;
-      if (row.importing) continue;
+      if (row.importing || IsHidden(row.name)) continue;
       const bool is_there = row.snapshot_of == 0 ? Place{row.line, row.changed} == place
                                                  : !row.past.empty() && row.past.back() == place;
       if (!is_there) continue;

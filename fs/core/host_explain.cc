@@ -6,7 +6,6 @@
 #include "fs/core/count_files.h"
 #include "fs/core/diff_items.h"
 #include "fs/core/host_impl.h"
-#include "fs/core/host_pins.h"
 
 namespace prism::fs {
 namespace {
@@ -124,7 +123,7 @@ void HostImpl::StartCounting() {
 void HostImpl::CountComposed(const clone::CatalogEntry& entry, uint64_t replaced) {
   auto pinned = catalog_->Pin({entry.row.name});
   if (!pinned) return;  // renamed or gone: the next time
-  const Pins pins(*catalog_, std::move(*pinned));
+  const HiddenVolumes pins(*catalog_, std::move(*pinned));
   const clone::VolumeRow& row = pins[0].row;
   if (row.parent_id != entry.row.id) return;
   const auto map = MapOf(pins[0].volume);

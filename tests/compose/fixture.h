@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "clone/composition.h"
 #include "fs/core/host.h"
 #include "tests/support/print.h"
 #include "tests/support/result.h"
@@ -88,6 +89,16 @@ class Compose : public ::testing::Test {
   test::TempDir directory_;
   std::unique_ptr<fs::Host> host_;
 };
+
+// Every number that a file of these tests may have had.
+inline std::vector<InodeId> AllNumbers(InodeId prefixes) {
+  std::vector<InodeId> numbers;
+  for (InodeId prefix = 0; prefix < prefixes; ++prefix)
+    for (VolumeId line = 0; line < 10; ++line)
+      for (InodeId low = 0; low < 120; ++low)
+        numbers.push_back(prefix << clone::kPrefixShift | (clone::FirstInode(line) + low));
+  return numbers;
+}
 
 inline ComposeRule Graft(std::string source, std::string from, std::string path, bool ro = false) {
   return {ComposeRule::Kind::kGraft, std::move(source), std::move(from), std::move(path), ro};
