@@ -21,9 +21,9 @@ Outcome<void> RunMountOverLane(const MountOptions& options, const EndpointsMaker
         PRISM_ASSIGN(std::shared_ptr<vrpc::ResumingClient> client,
                      vrpc::ResumingClient::Connect(endpoints(),
                                                    {.volume = options.volume,
-                                                    .timeout_ms = options.connect_timeout_ms,
                                                     .barriers = true,
-                                                    .snapshots = options.snapshots},
+                                                    .snapshots = options.snapshots,
+                                                    .timeout_ms = options.connect_timeout_ms},
                                                    {.patience_ms = options.patience_ms}));
         client->SetEndCallback(std::move(on_disconnect));
         return std::shared_ptr<fs::FileSystem>(std::move(client));

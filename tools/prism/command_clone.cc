@@ -15,7 +15,8 @@ using nlohmann::json;
 
 struct CloneOptions {
   std::string name, tag, ttl, path, request_key, quota_bytes, quota_inodes, identity_rules;
-  std::optional<bool> quota_exclusive;
+  bool quota_exclusive = false;
+  bool quota_whole = false;
   std::vector<std::string> names;
   bool identity = false;
   bool barrier = false;
@@ -134,8 +135,10 @@ void AddCloneVerbs(CLI::App& app, const CommonOptions& common, Command& chosen) 
   clone->add_option("--quota-bytes", options->quota_bytes,
                     "what each may grow to: 20G, or none; else as the source");
   clone->add_option("--quota-inodes", options->quota_inodes, "1M, or none; else as the source");
-  clone->add_flag("--quota-exclusive,!--quota-whole", options->quota_exclusive,
-                  "the bytes are of what comes from now on, or of all; else as the source");
+  CLI::Option* exclusive = clone->add_flag("--quota-exclusive", options->quota_exclusive,
+                                           "the bytes are of what comes from now on");
+  clone->add_flag("--quota-whole", options->quota_whole, "the bytes are of all that it holds")
+      ->excludes(exclusive);
 
   clone->add_flag("--identity", options->identity,
                   "each clone gets its own: machine id, host name, SSH host keys, ... "

@@ -14,7 +14,8 @@ using nlohmann::json;
 
 struct QuotaOptions {
   std::string name, bytes, inodes, request_key;
-  std::optional<bool> exclusive;
+  bool exclusive = false;
+  bool whole = false;
 };
 
 std::string Bound(uint64_t bound, const std::string& text) { return bound == 0 ? "none" : text; }
@@ -27,7 +28,7 @@ Outcome<CommandResult> Quota(const CommonOptions& common, const QuotaOptions& op
   if (!options.inodes.empty()) {
     PRISM_ASSIGN(request["inodes"], ParseBound(options.inodes));
   }
-  if (options.exclusive) request["exclusive"] = *options.exclusive;
+  if (options.exclusive || options.whole) request["exclusive"] = options.exclusive;
   if (!options.request_key.empty()) request["request_key"] = options.request_key;
   PRISM_ASSIGN(Reply reply, Ask(common, "quota", std::move(request)));
   const json& quota = reply.result;
@@ -48,8 +49,10 @@ void AddQuotaVerb(CLI::App& app, const CommonOptions& common, Command& chosen) {
   quota->add_option("NAME", options->name, "a volume")->required();
   quota->add_option("--bytes", options->bytes, "20G, or none");
   quota->add_option("--inodes", options->inodes, "files of any kind: 1M, or none");
-  quota->add_flag("--exclusive,!--whole", options->exclusive,
-                  "the bytes are of what came since the volume was made, or of all that it holds");
+  CLI::Option* exclusive = quota->add_flag("--exclusive", options->exclusive,
+                                           "the bytes are of what came since the volume was made");
+  quota->add_flag("--whole", options->whole, "the bytes are of all that it holds")
+      ->excludes(exclusive);
   quota->add_option("--request-key", options->request_key,
                     "a name for this request: done once, however often it is repeated");
   quota->callback([&chosen, &common, options] {
