@@ -52,7 +52,8 @@ Outcome<CommandResult> Clone(const CommonOptions& common, const CloneOptions& op
   if (!options.quota_inodes.empty()) {
     PRISM_ASSIGN(request["quota_inodes"], ParseBound(options.quota_inodes));
   }
-  if (options.quota_exclusive) request["quota_exclusive"] = *options.quota_exclusive;
+  if (options.quota_exclusive || options.quota_whole)
+    request["quota_exclusive"] = options.quota_exclusive;
   if (!options.identity_rules.empty()) {
     PRISM_ASSIGN(request["identity"], ReadRules(options.identity_rules));
   } else if (options.identity) {
