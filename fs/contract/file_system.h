@@ -301,7 +301,7 @@ class FileSystem {
     return Fail(Err::kNoEntry);
   }
 
-  // To Event::kBarrier: all was written, or it could not be. kNoEntry: nobody waits for it any more.
+  // To Event::kBarrier: all was written, or could not be. kNoEntry: nobody waits for it any more.
   virtual Status AnswerBarrier(const Caller& caller, uint64_t cookie, bool written) {
     (void)caller, (void)cookie, (void)written;
     return Fail(Err::kNotSupported);
