@@ -201,22 +201,29 @@ TEST_F(SnapshotTest, WhatGoesTogetherIsCountedTogether) {
   EXPECT_EQ(catalog_->engine().nodes().live_count(), live - expected);
 }
 
-TEST_F(SnapshotTest, RowsOfTheFirstVersionAreRead) {
+TEST_F(SnapshotTest, RowsAreReadAsTheyWereWrittenAndNoOthers) {
   clone::VolumeRow row;
-  row.name = "old";
+  row.name = "name";
   row.next_ino = 77;
   row.hash_key = {1, 2};
+  row.holds = {"tag"};
+  row.sealed = true;
+  row.quota = {.bytes = 3, .inodes = 4, .exclusive = true};
+  row.past = {{5, 6}};
+  row.line = 7;
+  row.composition.rules = {"--from base"};
   std::string bytes = row.Encode();
-  bytes[0] = 1;
-  bytes.resize(bytes.size() - 30);  // from the parent's id on
   auto read = clone::VolumeRow::Decode(9, bytes);
   ASSERT_TRUE(read.has_value());
-  EXPECT_EQ(read->name, "old");
-  EXPECT_EQ(read->next_ino, 77u);
-  EXPECT_EQ(read->hash_key.second, 2u);
-  EXPECT_EQ(read->snapshot_of, 0u);
-  bytes[0] = 4;
-  EXPECT_FALSE(clone::VolumeRow::Decode(9, bytes).has_value());
+  EXPECT_EQ(read->Encode(), bytes);
+  EXPECT_EQ(read->past, row.past);
+  EXPECT_EQ(read->composition, row.composition);
+  for (size_t length = 0; length < bytes.size(); ++length)
+    EXPECT_FALSE(clone::VolumeRow::Decode(9, bytes.substr(0, length)).has_value());
+  for (char version : {0, 1, 2, 4}) {
+    bytes[0] = version;
+    EXPECT_FALSE(clone::VolumeRow::Decode(9, bytes).has_value());
+  }
 }
 
 TEST_F(SnapshotTest, DamagedRecordsAreRefused) {
