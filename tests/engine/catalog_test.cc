@@ -81,7 +81,8 @@ TEST_F(CatalogTest, FirstWriteAfterCloneCopiesOnlyThePath) {
   uint64_t copied = catalog_->engine().nodes().live_count() - before;
   EXPECT_GE(copied, 2u);
   EXPECT_LE(copied, 4u);  // the height of the tree
-  auto exclusive = catalog_->CountExclusive({*catalog_->Find("copy")});
+  std::vector<clone::CatalogEntry> entries = {*catalog_->Find("copy")};
+  auto exclusive = catalog_->CountExclusive(entries);
   ASSERT_TRUE(exclusive.has_value());
   EXPECT_EQ(exclusive->nodes, copied);
 }

@@ -143,8 +143,9 @@ class ClonesALittleLate : public ModelHost {
   using ModelHost::ModelHost;
   Outcome<std::vector<fs::VolumeInfo>> Clone(std::string_view source,
                                              const std::vector<std::string>& targets,
-                                             std::string_view request_key) override {
-    auto result = ModelHost::Clone(source, targets, request_key);
+                                             std::string_view request_key,
+                                             const cow::QuotaChange& quota) override {
+    auto result = ModelHost::Clone(source, targets, request_key, quota);
     if (!result) return result;
     auto late = Attach(targets[0], false);
     fs::SetAttr touch;
@@ -187,7 +188,8 @@ class LosesASnapshotOfSeveral : public ModelHost {
 class ForgetsHolds : public ModelHost {
  public:
   using ModelHost::ModelHost;
-  Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view) override {
+  Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view,
+                               std::string_view) override {
     return Show(name);
   }
 };
