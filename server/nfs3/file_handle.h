@@ -6,9 +6,10 @@
 //   12 u64 inode number
 //   20 16 bytes: SipHash-2-4-128 of bytes 0..19 under the store's handle key
 //
-// Neither number is ever used again, by another volume or another file of the volume (a clone counts
-// where none of its relatives does: clone/lineage.h), so the inode number is its own generation. The key is made
-// with the store: handles survive restarts and upgrades, and another store's are refused.
+// Neither number is ever used again, by another volume or another file of the volume (a clone
+// counts where none of its relatives does: clone/lineage.h), so the inode number is its own
+// generation. The key is made with the store: handles survive restarts and upgrades, and another
+// store's are refused.
 #pragma once
 
 #include <array>

@@ -49,7 +49,10 @@ bool MountedClient::AwaitRelease(InodeId ino) {
 void RaiseDescriptorLimit() {
   rlimit limit = {};
   PRISM_CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-  limit.rlim_cur = limit.rlim_max = std::max<rlim_t>(limit.rlim_max, 65536);
+  rlimit more = limit;
+  more.rlim_cur = more.rlim_max = std::max<rlim_t>(limit.rlim_max, 65536);
+  if (setrlimit(RLIMIT_NOFILE, &more) == 0) return;
+  limit.rlim_cur = limit.rlim_max;  // who may not have more has what there is
   PRISM_CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 }
 

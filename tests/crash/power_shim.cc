@@ -60,7 +60,9 @@ class Shim {
     if (store_.empty() || path == nullptr) return nullptr;
     if (std::strncmp(path, store_.c_str(), store_.size()) == 0) {
       const char* below = path + store_.size();
-      return std::strcmp(below, "journal/tail") == 0 ? nullptr : below;
+      for (const char* mapped : {"journal/tail", "held-locks"})  // not believed after a power cut
+        if (std::strcmp(below, mapped) == 0) return nullptr;
+      return below;
     }
     bool itself = std::strlen(path) == store_.size() - 1 &&
                   std::strncmp(path, store_.c_str(), store_.size() - 1) == 0;

@@ -24,7 +24,7 @@ class ModelHost : public fs::Host {
                                              std::string_view request_key = {},
                                              const cow::QuotaChange& quota = {}) override;
   Outcome<cow::CheckReport> Check(bool) override {
-    return Explain(Err::kNotSupported, "the model has no store");
+    return cow::CheckReport();
   }
   Outcome<fs::VolumeInfo> SetQuota(std::string_view, const cow::QuotaChange&,
                                    std::string_view = {}) override {
