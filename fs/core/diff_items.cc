@@ -1,5 +1,6 @@
 #include "fs/core/diff_items.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -54,14 +55,17 @@ Result<ParentName> NameOfDirectory(const cow::ReadView& view, InodeId dir) {
   return std::move(names.front());
 }
 
-Result<std::string> PathOf(const cow::ReadView& view, InodeId ino) {
+Result<std::string> PathOf(const cow::ReadView& view, InodeId ino, std::string_view likely) {
   constexpr size_t kPathMax = size_t{1} << 20;  // damage must not loop forever
   std::string path;
   while (ino != kRootInode) {
     PRISM_ASSIGN(const std::vector<ParentName> names, NamesOf(view, ino));
     if (names.empty() || path.size() > kPathMax) return Fail(Err::kCorrupt);
-    path = "/" + names.front().name + path;
-    ino = names.front().dir;
+    auto name = std::find_if(names.begin(), names.end(),
+                             [&](const ParentName& one) { return one.name == likely; });
+    if (name == names.end()) name = names.begin();
+    path = "/" + name->name + path;
+    ino = name->dir;
   }
   return path.empty() ? "/" : path;
 }

@@ -26,7 +26,7 @@ Result<bool> SameXattrs(const cow::ReadView& a, InodeId ino_a, const cow::ReadVi
 Result<bool> SameBody(const cow::ReadView& a, InodeId ino_a, const cow::ReadView& b, InodeId ino_b,
                       std::vector<uint64_t>& blocks);
 
-// From the root, by one of its names.
-Result<std::string> PathOf(const cow::ReadView& view, InodeId ino);
+// From the root, by one of its names: by `likely`, if it has that.
+Result<std::string> PathOf(const cow::ReadView& view, InodeId ino, std::string_view likely);
 
 }  // namespace prism::fs

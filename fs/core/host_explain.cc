@@ -97,7 +97,8 @@ Outcome<void> HostImpl::FindOrigins(clone::CatalogEntry entry, InodeId ino, std:
     FileOrigin origin{
         graft->source, {}, composition.rules[graft->rule], composition.cut_sec, graft->read_only};
     ino -= InodeId{graft->prefix} << clone::kPrefixShift;
-    const auto found = PathOf(*MapOf(part->volume)->Read(), ino);
+    const auto found =
+        PathOf(*MapOf(part->volume)->Read(), ino, path_there.substr(path_there.rfind('/') + 1));
     if (!found) return Failed(found.error(), "finding the path in the source");
     origin.path = path_there = *found;
     origins.push_back(std::move(origin));
