@@ -30,7 +30,7 @@ Outcome<CloneResult> HostImpl::CloneWith(std::string_view source,
   arguments.emplace_back(TextOf(options.quota));
   if (options.preparation != nullptr) arguments.push_back(options.preparation->description);
   PRISM_ASSIGN(const clone::Request request,
-               clone::NameRequest(options.request_key, "clone with", arguments));
+               clone::NameRequest(options.request_key, "clone", arguments));
   PRISM_ASSIGN(const auto done, catalog_->FindDone(request));
   if (done) {
     const bool unflushed = options.barrier_ms && !done->front().row.flushed;

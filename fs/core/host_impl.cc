@@ -162,17 +162,9 @@ Outcome<std::vector<VolumeInfo>> HostImpl::Clone(std::string_view source,
                                                  const std::vector<std::string>& targets,
                                                  std::string_view request_key,
                                                  const cow::QuotaChange& quota) {
-  std::vector<std::string> arguments = targets;
-  arguments.emplace_back(source);
-  arguments.emplace_back(TextOf(quota));
-  PRISM_ASSIGN(const clone::Request request, clone::NameRequest(request_key, "clone", arguments));
-  PRISM_ASSIGN(const auto done, catalog_->FindDone(request));
-  if (done) return InfosOf(*done);
-  PRISM_ASSIGN(clone::CatalogEntry entry, catalog_->Find(source));
-  PRISM_ASSIGN(const DataGate gate, GateOf(entry.row.id));
-  PRISM_ASSIGN(std::vector<clone::CatalogEntry> entries,
-               catalog_->Clone(source, targets, request, quota));
-  return InfosOf(entries);
+  PRISM_ASSIGN(CloneResult result,
+               CloneWith(source, targets, {.request_key = request_key, .quota = quota}));
+  return std::move(result.volumes);
 }
 
 Outcome<void> HostImpl::Destroy(const std::vector<std::string>& names, bool recursive,

@@ -73,7 +73,7 @@ std::string Sh(const std::string& command) {
 class TransferTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (geteuid() != 0) GTEST_SKIP() << "needs root";
+    if (geteuid() != 0) GTEST_SKIP() << "needs root, to import owners and devices";
     source_ = directory_ / "source";
     Sh(Script(kBuildTree, source_));
   }

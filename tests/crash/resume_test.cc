@@ -138,6 +138,16 @@ std::string AppendLine(const std::string& path, uint64_t step) {
   return good ? "" : Failed("append", path);
 }
 
+// A new file, locked by this process; -1: it cannot be.
+int OpenLocked(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  if (fd < 0 || ::fcntl(fd, F_SETLK, &lock) == 0) return fd;
+  ::close(fd);
+  return -1;
+}
+
 // In a process of its own, because fcntl's locks are a process's. 0: it was granted.
 int TryLockElsewhere(const std::string& path) {
   const pid_t child = ::fork();
@@ -295,11 +305,8 @@ TEST_F(ResumeTest, FilesKeepWhatNobodySynced) {
 
 TEST_F(ResumeTest, LocksAreStillHeld) {
   Mount(other_);
-  const int fd = ::open((at_ + "/locked").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  const int fd = OpenLocked(at_ + "/locked");
   ASSERT_GE(fd, 0);
-  struct flock lock {};
-  lock.l_type = F_WRLCK;
-  ASSERT_EQ(::fcntl(fd, F_SETLK, &lock), 0);
   // Whichever mount is back first.
   for (int i = 0; i < 10; ++i) {
     Restart(i % 2 == 0 ? SIGKILL : SIGTERM);
@@ -312,11 +319,8 @@ TEST_F(ResumeTest, LocksAreStillHeld) {
 // Who never had one waits until those who had are back; whose client has died meanwhile, for good.
 TEST_F(ResumeTest, LocksOfTheDeadAreGivenUp) {
   Mount(other_);
-  const int fd = ::open((at_ + "/locked").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  const int fd = OpenLocked(at_ + "/locked");
   ASSERT_GE(fd, 0);
-  struct flock lock {};
-  lock.l_type = F_WRLCK;
-  ASSERT_EQ(::fcntl(fd, F_SETLK, &lock), 0);
   const pid_t holder =
       static_cast<pid_t>(std::stol(Shell("pgrep -f 'mount .* v " + at_ + "$' | head -1").output));
   EXPECT_EQ(server_->Stop(SIGKILL), 128 + SIGKILL);

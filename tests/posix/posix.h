@@ -76,6 +76,6 @@ class Posix : public ::testing::Test {
 
 // Only root can become somebody else, make devices, give files away.
 #define NEEDS_ROOT() \
-  if (geteuid() != 0) GTEST_SKIP() << "needs root"
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, which can do what this claims"
 
 }  // namespace prism::posix

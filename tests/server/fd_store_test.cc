@@ -322,7 +322,7 @@ TEST_F(HolderTest, EntriesAndConnectionsAreBounded) {
 }
 
 TEST_F(HolderTest, AnotherUserIsNotServed) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody else";
   const Channel channel("x");
   ASSERT_TRUE(store_->Put("vm", "", channel.fds()));
   ASSERT_EQ(::chmod(path_.c_str(), 0666), 0) << "so that only the holder's own check is left";
@@ -344,7 +344,7 @@ TEST_F(HolderTest, AnotherUserIsNotServed) {
 
 // Who listens there before the server does gets nothing of a machine's, and passes nothing off.
 TEST_F(HolderTest, NothingIsGivenToAnotherUser) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody else";
   ASSERT_EQ(::chmod(directory_.path().c_str(), 0777), 0);
   int ready[2];
   ASSERT_EQ(::pipe(ready), 0);

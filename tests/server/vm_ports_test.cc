@@ -392,7 +392,7 @@ int TryToConnect(const std::string& path) {
 }
 
 TEST_F(VmPortsTest, OnlyItsUserConnects) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody else";
   ASSERT_EQ(::chmod(directory_.path().c_str(), 0755), 0);
   const VmInfo mine = Attach({.vm = "mine", .volumes = {"a"}});
   const VmInfo theirs = Attach({.vm = "theirs", .volumes = {"b"}, .uid = kNobody});
@@ -412,7 +412,7 @@ TEST_F(VmPortsTest, OnlyItsUserConnects) {
 }
 
 TEST_F(VmPortsTest, WhatAUserPutsIntoHisDirectoryHarmsNobody) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody else";
   ASSERT_EQ(::chmod(directory_.path().c_str(), 0755), 0);
   const std::string precious = directory_ / "precious";
   std::ofstream(precious) << "x";
