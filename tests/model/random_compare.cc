@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "clone/composition.h"
 #include "fs/base/check.h"
 
 namespace prism::model {
@@ -44,6 +45,8 @@ Pair Pair::CloneAs(std::string name) const {
   clone.by_model_ = by_model_;
   clone.by_real_ = by_real_;
   clone.hints_ = hints_;
+  clone.foreign_ = foreign_;
+  clone.has_read_only_ = has_read_only_;
   clone.Detach();
   return clone;
 }
@@ -56,12 +59,50 @@ void Pair::RollBackTo(const Pair& snapshot) {
       handles_.push_back(handle);
     }
   hints_ = snapshot.hints_;
+  for (Handle& handle : handles_) handle.model_change = handle.real_change = 0;  // went back
+}
+
+void Pair::NoteGone() {
   for (Handle& handle : handles_) {
     auto attr = model_->Getattr({}, handle.model);
     handle.gone = !attr;
     handle.orphan = attr && attr->nlink == 0;
-    handle.model_change = handle.real_change = 0;  // these went back
   }
+}
+
+std::string Pair::Discover() {
+  Operation list;
+  list.kind = OpKind::kReaddir;
+  list.with_attr = true;
+  std::vector<size_t> left{0};
+  for (size_t at = 0; at < left.size(); ++at) {
+    const Handle dir = handles_[left[at]];
+    const Reply model = Perform(*model_, list, dir.model, 0);
+    const Reply real = Perform(*real_, list, dir.real, 0);
+    if (model.err != real.err || model.text != real.text)
+      return fmt::format("listing '{}', inode {} (model), {} (store): {} [{}], {} [{}]", name_,
+                         dir.model, dir.real, NameOf(model.err), model.text, NameOf(real.err),
+                         real.text);
+    size_t name = 0;
+    for (size_t i = 0; i < model.attrs.size(); ++i) {
+      const fs::Attr& attr = model.attrs[i];
+      const size_t end = model.text.find('\n', name);
+      const bool is_directory = attr.type == fs::FileType::kDirectory;
+      if (!by_model_.contains(attr.ino)) AddHandle(attr, real.attrs[i]);
+      hints_.push_back({dir.model, {0, model.text.substr(name, end - name), is_directory}});
+      if (is_directory) left.push_back(by_model_.at(attr.ino));
+      name = end + 1;
+    }
+  }
+  NoteGone();
+  return {};
+}
+
+void Pair::AddForeign(const Pair& other, uint32_t prefixes) {
+  for (const Handle& handle : other.handles_)
+    for (uint32_t prefix = 0; prefix <= prefixes; ++prefix)
+      foreign_.insert(handle.real + (InodeId{prefix} << clone::kPrefixShift));
+  for (const Handle& handle : handles_) foreign_.erase(handle.real);
 }
 
 void Pair::AddHandle(const fs::Attr& model, const fs::Attr& real) {
@@ -145,6 +186,7 @@ std::string Pair::Compare(const Operation& op, const Reply& model, const Reply& 
   if (op.kind == OpKind::kSeek && (real.err == Err::kOk || real.err == Err::kNoSuchExtent) &&
       (model.err == Err::kOk || model.err == Err::kNoSuchExtent))
     return CheckSeek(op, real);
+  if (has_read_only_ && real.err == Err::kReadOnly && model.err != Err::kOk) return {};
   if (model.err != real.err)
     return fmt::format("the model says {}, the store {}", NameOf(model.err), NameOf(real.err));
   if (model.text != real.text)

@@ -7,6 +7,7 @@
 
 #include "tests/model/model_host.h"
 #include "tests/model/random_compare.h"
+#include "tests/model/random_compose.h"
 
 namespace prism::model {
 namespace {
@@ -14,6 +15,8 @@ namespace {
 constexpr size_t kVolumesMax = 8;
 constexpr size_t kSnapshotsMax = 6;
 constexpr size_t kHandlesMax = 150;  // of one volume; more only by renames and links
+constexpr size_t kComposedMax = 300;  // known inodes of all that one is composed of
+constexpr uint32_t kPrefixesTried = 5;
 constexpr size_t kHistoryMax = 25;
 constexpr uint64_t kWalkEvery = 700;
 
@@ -48,12 +51,20 @@ class Runner {
     Operation operation = Draw(random_, pair.Offer(random_));
     if (operation.kind == OpKind::kCreate && pair.handle_count() > kHandlesMax)
       operation.kind = random_.OneIn(3) ? OpKind::kRmdir : OpKind::kUnlink;
-    Note(fmt::format("{}: {}", pair.name(), operation.Describe()));
+    history_.push_back(fmt::format("{:6} {}: {}", done_, pair.name(), operation.Describe()));
+    if (history_.size() > kHistoryMax) history_.pop_front();
     return pair.Step(operation);
   }
 
   std::string HostStep() {
-    switch (random_.Below(12)) {
+    switch (random_.Below(17)) {
+      case 12:
+        return SealVolume();
+      case 13:
+      case 14:
+      case 15:
+      case 16:
+        return ComposeVolume();
       case 0:
         return DestroyVolume();
       case 8:
@@ -87,14 +98,15 @@ class Runner {
     }
   }
 
-  std::string AttachPair(Pair& pair) {
+  // discover: it has more than the pair knows.
+  std::string AttachPair(Pair& pair, bool discover = false) {
     auto model = model_.Attach(pair.name(), false);
     auto real = real_->Attach(pair.name(), false);
     if (!model || !real)
       return fmt::format("attaching '{}': model {}, store {}", pair.name(), ErrorOf(model),
                          ErrorOf(real));
     pair.Attach(*model, *real);
-    return {};
+    return discover ? pair.Discover() : "";
   }
 
   // Both must say the same.
@@ -126,7 +138,7 @@ class Runner {
     if (!difference.empty() || !model) return difference;
     for (const std::string& target : targets) {
       pairs_.push_back(pairs_[source].CloneAs(target));
-      difference = AttachPair(pairs_.back());
+      difference = AttachPair(pairs_.back(), true);
       if (!difference.empty()) return difference;
     }
     return {};
@@ -180,7 +192,7 @@ class Runner {
     if (!difference.empty() || !model) return difference;
     for (size_t i = 0; i < names.size(); ++i) {
       pairs_.push_back(pairs_[sources[i]].CloneAs(names[i]));
-      difference = AttachPair(pairs_.back());
+      difference = AttachPair(pairs_.back(), true);
       if (!difference.empty()) return difference;
     }
     return {};
@@ -192,9 +204,55 @@ class Runner {
     auto model = model_.Rollback(snapshot.name());
     std::string difference = Agree(model, real_->Rollback(snapshot.name()));
     if (!difference.empty() || !model) return difference;
-    for (Pair& pair : pairs_)
-      if (pair.name() == VolumeOf(snapshot)) pair.RollBackTo(snapshot);
+    for (Pair& pair : pairs_) {
+      if (pair.name() != VolumeOf(snapshot)) continue;
+      pair.RollBackTo(snapshot);
+      difference = pair.Discover();
+      if (!difference.empty()) return difference;
+    }
     return random_.OneIn(3) ? WalkAll() : "";
+  }
+
+  std::string ComposeVolume() {
+    if (volume_count() >= kVolumesMax) return DestroyVolume();
+    std::vector<ComposeSource> sources;
+    std::vector<const Pair*> pairs;
+    size_t files = 0;
+    for (uint64_t left = 1 + random_.Below(3); left > 0; --left) {
+      Pair& pair = pairs_[random_.Below(pairs_.size())];
+      files += pair.handle_count();
+      pairs.push_back(&pair);
+      sources.push_back(ListPaths(pair.name(), pair.model()));
+    }
+    if (files > kComposedMax) return {};
+    const fs::ComposeOptions options = DrawCompose(random_, sources);
+    const std::string name = "v" + std::to_string(random_.Below(1000));
+    Note("Compose " + name + Describe(options));
+    auto model = model_.Compose(name, options);
+    std::string difference = Agree(model, real_->Compose(name, options));
+    if (!difference.empty() || !model) return difference;
+    Pair made(name);
+    for (const fs::ComposeRule& rule : options.rules)
+      if (rule.read_only) made.set_has_read_only();
+    for (const Pair* pair : pairs)
+      if (pair->has_read_only()) made.set_has_read_only();
+    difference = AttachPair(made, true);
+    if (!difference.empty()) return difference;
+    if (options_.any_number)
+      for (const Pair* pair : pairs) made.AddForeign(*pair, kPrefixesTried);
+    pairs_.push_back(std::move(made));
+    return pairs_.back().Walk(false);
+  }
+
+  std::string SealVolume() {
+    Pair& pair = pairs_[random_.Below(pairs_.size())];
+    const std::string& name = pair.name();
+    if (!random_.OneIn(3)) return {};  // for there is no way back
+    Note("Seal " + name);
+    auto look = [](fs::FileSystem&) -> Outcome<void> { return {}; };
+    auto model = model_.Seal(name, {look, "look"});
+    if (model) pair.set_sealed();
+    return Agree(model, real_->Seal(name, {look, "look"}));
   }
 
   std::string HoldVolume() {
@@ -304,16 +362,14 @@ class Runner {
         stats.unique_bytes, stats.stored_bytes);
   }
 
-  void Note(std::string line) {
-    history_.push_back(fmt::format("{:6} {}", done_, std::move(line)));
-    if (history_.size() > kHistoryMax) history_.pop_front();
+  void Note(const std::string& line) {  // of volumes: all are kept
+    volume_history_.push_back(fmt::format("{:6} {}", done_, line));
   }
 
   std::string Report(const std::string& difference) const {
-    std::string report = fmt::format("seed {}, operation {}: {}\nThe last operations:\n",
-                                     options_.seed, done_, difference);
-    for (const std::string& line : history_) report += line + "\n";
-    return report;
+    return fmt::format("seed {}, operation {}: {}\nOf volumes:\n{}\nThe last operations:\n{}\n",
+                       options_.seed, done_, difference, fmt::join(volume_history_, "\n"),
+                       fmt::join(history_, "\n"));
   }
 
   const RunOptions options_;
@@ -322,6 +378,7 @@ class Runner {
   ModelHost model_;
   std::unique_ptr<fs::Host> real_;
   std::deque<Pair> pairs_;
+  std::vector<std::string> volume_history_;
   std::deque<std::string> history_;
   uint64_t done_ = 0;
 };

@@ -1,4 +1,5 @@
-// The random test: one stream of random operations over a tree of clones, done on the reference
+// The random test: one stream of random operations over a tree of clones, snapshots and volumes composed of
+// them, done on the reference
 // model and on another store side by side. Every reply is compared, the trees as a whole now and
 // then, and at the end the store must have become empty.
 //
@@ -27,6 +28,7 @@ struct RunOptions {
   uint64_t ops = 3000;
   bool reopen = false;       // close and open the store at random moments
   bool checkpoints = false;  // and checkpoint, flush, drain
+  bool any_number = true;    // the clients can ask for inode numbers that they never heard of
 };
 
 // Opens the store, which is empty the first time.

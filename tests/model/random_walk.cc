@@ -139,13 +139,25 @@ std::string Pair::Walk(bool settle) {
                          difference);
     if (auto attr = real_->Getattr(kAll, handles_[i].real)) used += attr->used_bytes;
   }
-  return WalkUsage(used);
+  std::string difference = WalkForeign();
+  return difference.empty() ? WalkUsage(used) : difference;
+}
+
+std::string Pair::WalkForeign() {
+  for (InodeId ino : foreign_) {
+    if (by_real_.contains(ino)) continue;
+    auto attr = real_->Getattr(kAll, ino);
+    if (attr || attr.error() != Err::kStale)
+      return fmt::format("'{}': inode {} of another volume is {}", name_, ino,
+                         NameOf(attr ? Err::kOk : attr.error()));
+  }
+  return {};
 }
 
 // What nobody holds any more is freed in the background.
-// A snapshot keeps it, and nobody can look at it there.
+// A snapshot keeps it, and nobody can look at it there; so does what is sealed.
 std::string Pair::WalkUsage(uint64_t used) {
-  if (read_only()) return {};
+  if (read_only() || sealed_) return {};
   auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (true) {
     auto expected = model_->Statfs(kAll);
