@@ -140,11 +140,11 @@ Status Composer::CutOff(cow::WriteTransaction& transaction, InodeRecord& dir,
   PRISM_TRY(RemoveParent(transaction, entry.ino, record.attr.type, dir.attr.ino, entry.cookie));
   const Timespec now = Now();
   TouchDirectory(dir.attr, now, -1, directory ? -1 : 0);
-  if ((directory || record.attr.nlink == 1) && map_.tree().Find(entry.ino) != nullptr) {
-    // The part has it for good: here there is nothing to free.
-  } else if (directory && record.attr.size > 0) {
+  const bool last = directory || record.attr.nlink == 1;
+  if (directory && record.attr.size > 0) {
     partial_ = true;
-  } else {
+  } else if (!last || map_.tree().Find(entry.ino) == nullptr) {  // a part has it for good
+    if (last) record.flags |= kDying;                            // nobody has ever held it here
     DropLink(transaction, record, now);
   }
   map_.ForgetInside();
@@ -272,6 +272,30 @@ Outcome<void> Composer::Exclude(std::string_view pattern) {
     }
     if (const auto done = transaction->Commit(); !done)
       return Wrong(done.error(), pattern, pattern);
+  }
+  return {};
+}
+
+Status Composer::HideOrphans() {
+  std::vector<InodeId> orphans;
+  {
+    auto view = map_.Read();
+    PRISM_TRY(view->Scan(MakeKey(ItemType::kOrphan, 0), cow::EndKey(ItemType::kOrphan, kInodeMax),
+                         [&](cow::Key key, std::string_view) {
+                           orphans.push_back(key.ino());
+                           return true;
+                         }));
+  }
+  for (size_t at = 0; at < orphans.size();) {
+    auto transaction = map_.WriteAnything();
+    for (size_t some = 0; some < kCutAtOnce && at < orphans.size(); ++some, ++at) {
+      auto record = LoadInodeEvenDying(*transaction, orphans[at]);
+      if (!record && record.error() != Err::kStale) return Fail(record.error());
+      if (!record || record->attr.nlink > 0) continue;
+      record->flags |= kDying;
+      StoreInode(*transaction, *record);
+    }
+    PRISM_TRY(transaction->Commit());
   }
   return {};
 }

@@ -112,8 +112,8 @@ Result<fs::StatfsResult> ModelFileSystem::Statfs(const fs::Caller&) {
 Result<fs::EntryResult> ModelFileSystem::Lookup(const fs::Caller& caller, InodeId dir_ino,
                                                 std::string_view name) {
   std::lock_guard lock(world_->mutex);
-  PRISM_ASSIGN(Node * dir, FindDirectory(dir_ino));
   if (name.empty()) return Fail(Err::kNoEntry);
+  PRISM_ASSIGN(Node * dir, FindDirectory(dir_ino));
   Node* node = dir;
   if (name == "..") {
     PRISM_TRY(Check(caller, *dir, kMayExecute));

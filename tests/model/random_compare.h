@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/model/random_ops.h"
+#include "tests/model/random_way.h"
 
 namespace prism::model {
 
@@ -24,7 +25,8 @@ struct Handle {
 
 class Pair {
  public:
-  explicit Pair(std::string name) : name_(std::move(name)) {}
+  // way: how `real` is spoken to.
+  explicit Pair(std::string name, Way way = Way::kContract) : name_(std::move(name)), way_(way) {}
 
   const std::string& name() const { return name_; }
   void set_name(std::string name) { name_ = std::move(name); }
@@ -42,6 +44,7 @@ class Pair {
   void set_has_read_only() { has_read_only_ = true; }
   // Nothing is freed in it any more: it uses what it used.
   void set_sealed() { sealed_ = true; }
+  bool sealed() const { return sealed_; }
   bool has_read_only() const { return has_read_only_; }
   // Numbers of other volumes, as they might be here: those that mean nothing here must stay stale.
   void AddForeign(const Pair& other, uint32_t prefixes);
@@ -52,6 +55,7 @@ class Pair {
 
   void AddHandle(const fs::Attr& model, const fs::Attr& real);
   Choices Offer(Random& random) const;
+  const Handle& handle(size_t place) const { return handles_[place]; }
   size_t handle_count() const { return handles_.size(); }
   void DropGone();  // forgets handles of inodes that are gone, when they have become many
 
@@ -75,6 +79,7 @@ class Pair {
   std::string WalkContent(const Handle& handle, bool settled);
 
   std::string name_;
+  Way way_;
   std::shared_ptr<fs::FileSystem> model_;
   std::shared_ptr<fs::FileSystem> real_;
   std::vector<Handle> handles_;                       // [0] is the root

@@ -20,6 +20,7 @@
 #include <string>
 
 #include "fs/core/host.h"
+#include "tests/model/random_way.h"
 
 namespace prism::model {
 
@@ -36,5 +37,10 @@ using OpenHost = std::function<std::unique_ptr<fs::Host>()>;
 
 // Empty: alike all along. Otherwise the first difference, with the operations that led to it.
 std::string RunRandom(const RunOptions& options, const OpenHost& open);
+
+// The same where volumes are spoken to in another way than by the host itself, as whoever `attach`
+// makes does. The host is empty. RunOptions::reopen has no meaning.
+using AttachTo = std::function<std::shared_ptr<fs::FileSystem>(const std::string& volume)>;
+std::string RunRandom(const RunOptions& options, fs::Host& host, Way way, const AttachTo& attach);
 
 }  // namespace prism::model
