@@ -113,6 +113,7 @@ Result<fs::EntryResult> ModelFileSystem::Lookup(const fs::Caller& caller, InodeI
                                                 std::string_view name) {
   std::lock_guard lock(world_->mutex);
   if (name.empty()) return Fail(Err::kNoEntry);
+  if (name != "." && name != "..") PRISM_TRY(fs::CheckName(name));
   PRISM_ASSIGN(Node * dir, FindDirectory(dir_ino));
   Node* node = dir;
   if (name == "..") {

@@ -7,7 +7,8 @@ namespace {
 
 using Rule = fs::ComposeRule;
 
-void ListBelow(fs::FileSystem& volume, InodeId dir, const std::string& path, ComposeSource& source) {
+void ListBelow(fs::FileSystem& volume, InodeId dir, const std::string& path,
+               ComposeSource& source) {
   source.directories.push_back(path.empty() ? "/" : path);
   Operation list;
   list.kind = OpKind::kReaddir;

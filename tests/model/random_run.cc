@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kVolumesMax = 8;
 constexpr size_t kSnapshotsMax = 6;
-constexpr size_t kHandlesMax = 150;  // of one volume; more only by renames and links
+constexpr size_t kHandlesMax = 150;   // of one volume; more only by renames and links
 constexpr size_t kComposedMax = 300;  // known inodes of all that one is composed of
 constexpr uint32_t kPrefixesTried = 5;
 constexpr size_t kHistoryMax = 25;
@@ -60,8 +60,8 @@ class Runner {
       operation = Draw(random_, choices);
       if (operation.kind == OpKind::kCreate && pair.handle_count() > kHandlesMax)
         operation.kind = random_.OneIn(3) ? OpKind::kRmdir : OpKind::kUnlink;
-    } while (!Restrain(way_, pair.handle(operation.target).type,
-                       pair.handle(operation.other).type, operation));
+    } while (!Restrain(way_, pair.handle(operation.target).type, pair.handle(operation.other).type,
+                       operation));
     history_.push_back(fmt::format("{:6} {}: {}", done_, pair.name(), operation.Describe()));
     if (history_.size() > kHistoryMax) history_.pop_front();
     return pair.Step(operation);

@@ -188,8 +188,7 @@ class LosesASnapshotOfSeveral : public ModelHost {
 class ForgetsHolds : public ModelHost {
  public:
   using ModelHost::ModelHost;
-  Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view,
-                               std::string_view) override {
+  Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view, std::string_view) override {
     return Show(name);
   }
 };
