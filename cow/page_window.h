@@ -4,8 +4,8 @@
 // A store writes its content to ever new places. Left alone, each write takes pages that nobody has
 // used for long, and in a virtual machine those are often not backed: the hypervisor then finds
 // memory for each page while the write waits (1.4 ms for 1 MiB on a machine where pages just let go
-// cost 0.2 ms). The price: content that is neither in the window nor in the chunk cache is read from
-// the disk. Thread-safe.
+// cost 0.2 ms). The price: content that is neither in the window nor in the chunk cache is read
+// from the disk. Thread-safe.
 #pragma once
 
 #include <cstdint>

@@ -17,9 +17,9 @@ namespace {
 #define PRISM_SHA __attribute__((target("sha,sse4.1")))
 #define PRISM_WIDE __attribute__((target("avx512f,avx512bw")))
 
-constexpr size_t kNarrow = 3;     // what fits into the registers
-constexpr size_t kWide = 16;      // 32-bit words of a register
-constexpr size_t kWideFrom = 9;   // fewer are as fast the other way: idle lanes cost as much
+constexpr size_t kNarrow = 3;    // what fits into the registers
+constexpr size_t kWide = 16;     // 32-bit words of a register
+constexpr size_t kWideFrom = 9;  // fewer are as fast the other way: idle lanes cost as much
 
 alignas(64) constexpr uint32_t kRoundConstants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -171,8 +171,8 @@ PRISM_WIDE void AdvanceWide(std::span<Sha256Stream*> streams, size_t blocks) {
       const __m512i majority = _mm512_ternarylogic_epi32(at(0), at(1), at(2), 0xe8);
       const __m512i input =
           _mm512_add_epi32(word, _mm512_set1_epi32(std::bit_cast<int>(kRoundConstants[round])));
-      const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(at(7), input),
-                                           _mm512_add_epi32(XorOfRotated<6, 11, 25>(at(4)), choice));
+      const __m512i sum = _mm512_add_epi32(
+          _mm512_add_epi32(at(7), input), _mm512_add_epi32(XorOfRotated<6, 11, 25>(at(4)), choice));
       at(3) = _mm512_add_epi32(at(3), sum);
       at(7) = _mm512_add_epi32(sum, _mm512_add_epi32(XorOfRotated<2, 13, 22>(at(0)), majority));
     }

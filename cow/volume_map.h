@@ -122,8 +122,8 @@ struct ChunkRead {
   ChunkId id = 0;
   uint32_t offset = 0;
   std::span<std::byte> out;
-  // If it is given, the bytes may be left where they are instead, for as long as this has them; else
-  // it stays empty, and they are in `out`.
+  // If it is given, the bytes may be left where they are instead, for as long as this has them;
+  // else it stays empty, and they are in `out`.
   KeptBytes* kept = nullptr;
 };
 

@@ -244,8 +244,8 @@ class FileSystem {
   virtual Result<ReadResult> ReadInPlace(
       const Caller& caller, InodeId ino, uint64_t offset, size_t length,
       FunctionRef<void(const ReadResult&, std::span<const std::byte>)> visitor);
-  // The same, of bytes that are on their way to somewhere else: many of them lie in a cache, and are
-  // not copied. Together result.length bytes, at most `length` (at most kIoMax).
+  // The same, of bytes that are on their way to somewhere else: many of them lie in a cache, and
+  // are not copied. Together result.length bytes, at most `length` (at most kIoMax).
   virtual Result<KeptRead> ReadKept(const Caller& caller, InodeId ino, uint64_t offset,
                                     size_t length);
   virtual Result<WriteResult> Write(const Caller& caller, const WriteArgs& args) = 0;
