@@ -148,10 +148,11 @@ void PutEpoch(const LaneMemory& lane, uint64_t epoch) {
   std::atomic_ref<uint64_t>(lane.control()->epoch).store(epoch, std::memory_order_seq_cst);
 }
 
-Answer Refusal(const Failure& failure) {
+Answer Refusal(const Failure& failure, uint64_t epoch) {
   Answer answer{};
   answer.magic = kAnswerMagic;
   answer.version = kVersion;
+  answer.epoch = epoch;
   answer.error = static_cast<uint32_t>(failure.code == Err::kOk ? Err::kIo : failure.code);
   answer.message_bytes = static_cast<uint32_t>(std::min(failure.message.size(), kAnswerMessageMax));
   std::memcpy(answer.message, failure.message.data(), answer.message_bytes);

@@ -49,6 +49,6 @@ void ResetRings(const LaneMemory& lane);
 // Publishes an answer to the Hello of that number.
 void PutAnswer(const LaneMemory& lane, uint32_t hello_seq, const Answer& answer);
 void PutEpoch(const LaneMemory& lane, uint64_t epoch);
-Answer Refusal(const Failure& failure);
+Answer Refusal(const Failure& failure, uint64_t epoch);  // of the lane, as in every answer
 
 }  // namespace prism::vrpc
