@@ -102,6 +102,13 @@ Outcome<void> SayBye(Endpoint& endpoint, const LaneMemory& lane, uint32_t vector
   return {};
 }
 
+bool HasSession(const LaneMemory& lane) {
+  Answer answer;
+  FetchOnce(&answer, &lane.control()->answer, sizeof answer);
+  return answer.magic == kAnswerMagic && answer.error == 0 && answer.session != 0 &&
+         answer.epoch == LoadEpoch(lane);
+}
+
 Hello FetchHello(const LaneMemory& lane) {
   Hello hello;
   FetchOnce(&hello, &lane.control()->hello, sizeof hello);

@@ -38,6 +38,9 @@ Outcome<Answer> SayHello(Endpoint& endpoint, const LaneMemory& lane, uint32_t ve
 Outcome<void> SayBye(Endpoint& endpoint, const LaneMemory& lane, uint32_t vector,
                      Deadline deadline);
 
+// Whether the lane has a session, as far as its memory tells: nobody has ended it.
+bool HasSession(const LaneMemory& lane);
+
 // The server's half.
 
 // One copy of what the client has written; whatever it writes later is not seen.
