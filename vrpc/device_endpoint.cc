@@ -20,7 +20,7 @@ namespace {
 namespace stdfs = std::filesystem;
 
 constexpr size_t kRegisterBytes = 256;
-constexpr size_t kDoorbellRegister = 12;  // peer << 16 | vector, 32 bits
+constexpr size_t kDoorbellRegister = 12;                // peer << 16 | vector, 32 bits
 constexpr std::chrono::milliseconds kByesTimeout{500};  // for all lanes that were left behind
 
 std::string FirstWord(const std::string& path) {

@@ -73,8 +73,9 @@ class DeviceEndpoint : public Endpoint {
   void RingServer(uint32_t vector) override { Ring(0, static_cast<uint16_t>(vector)); }
   int lifeline() const override { return -1; }
   // By a lock on a file of the device, which is the same for every process of this machine. Says
-  // good-bye for lanes that nobody has claimed and that have a session: of a process that was killed,
-  // or of the machine's boot before this one. What those held would be kept from all others.
+  // good-bye for lanes that nobody has claimed and that have a session: of a process that was
+  // killed, or of the machine's boot before this one. What those held would be kept from all
+  // others.
   Outcome<uint32_t> ClaimLane(uint32_t lanes) override;
 
   // Rings a vector of a peer; nothing happens if there is none.

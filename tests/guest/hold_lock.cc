@@ -1,5 +1,5 @@
-// hold_lock FILE: takes an exclusive flock(2) of FILE and says "held" or "refused"; keeps it until it
-// is killed. Static, for guests whose busybox has no such program.
+// hold_lock FILE: takes an exclusive flock(2) of FILE and says "held" or "refused"; keeps it until
+// it is killed. Static, for guests whose busybox has no such program.
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
-// Sessions that a machine has left behind, by a reset or the killing of a process: whoever mounts next
-// ends them, and those of living mounts alone.
+// Sessions that a machine has left behind, by a reset or the killing of a process: whoever mounts
+// next ends them, and those of living mounts alone.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -52,8 +52,9 @@ class AbandonedLaneTest : public LaneFixture {
     ASSERT_EQ(machine_->Lane(lane).Greet(RawLane::FullHello()), Err::kOk);
   }
   std::shared_ptr<Client> Mount() {
-    auto client = Client::Connect([this](Deadline) { return MappedDevice::Open(machine_->channel); },
-                                  ConnectOptions{.volume = "v"});
+    auto client =
+        Client::Connect([this](Deadline) { return MappedDevice::Open(machine_->channel); },
+                        ConnectOptions{.volume = "v"});
     EXPECT_TRUE(client) << client.error().message;
     return client ? *client : nullptr;
   }
