@@ -15,8 +15,10 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <thread>
 
+#include "clone/composition.h"
 #include "tests/conformance/lane_server.h"
 #include "tests/conformance/mounted_client.h"
 #include "tests/model/acl.h"
@@ -231,6 +233,53 @@ TEST_F(Copy, APartIsWhatCpWouldHaveMadeOfItAtThatInstant) {
   EXPECT_NE(made.at("/big").find("security.capability"), std::string::npos);
   EXPECT_NE(made.at("/shared").find("links 1"), std::string::npos);
   EXPECT_NE(made.at("/sub/fifo-too").find("same as /fifo"), std::string::npos);
+}
+
+void ListInodes(fs::FileSystem& volume, InodeId dir, std::set<InodeId>& inodes) {
+  std::vector<InodeId> below;
+  inodes.insert(dir);
+  Must(volume.Readdir({}, dir, 0, false, [&](const fs::DirEntry& entry) {
+    inodes.insert(entry.ino);
+    if (entry.type == fs::FileType::kDirectory) below.push_back(entry.ino);
+    return true;
+  }));
+  for (InodeId ino : below) ListInodes(volume, ino, inodes);
+}
+
+// A lane's inode numbers are whatever the machine behind it says.
+TEST_F(Copy, NumbersOfWhatWasNotChosenAreStaleOverALane) {
+  fs::Host& host = server_.host();
+  Must(host.Create("source", false));
+  Fill(Mount("source").path);
+  const std::vector<Rule> rules = {{Rule::Kind::kGraft, "source", "/a", "/part"},
+                                   {Rule::Kind::kExclude, {}, {}, "/a/s*"},
+                                   {Rule::Kind::kExclude, {}, {}, "/b"}};
+  const fs::VolumeInfo made = Must(host.Compose("composed", {"source", rules}));
+  vrpc::ConnectOptions options;
+  options.volume = "composed";
+  const auto lane = Must(vrpc::Client::Connect(server_.lane(), options));
+  std::set<InodeId> inside;
+  ListInodes(*lane, kRootInode, inside);
+  size_t reached = 0;
+  for (InodeId prefix = 0; prefix < 4; ++prefix)
+    for (VolumeId maker = 0; maker <= made.id; ++maker)
+      for (InodeId number = 0; number < 40; ++number) {
+        const InodeId ino =
+            (prefix << clone::kPrefixShift) + (maker << clone::kInodeLineBits) + number;
+        const bool is_inside = inside.contains(ino);
+        reached += is_inside;
+        EXPECT_EQ(lane->Getattr({}, ino).has_value(), is_inside) << ino;
+        if (is_inside) continue;
+        std::byte buffer[8];
+        fs::SetAttr changes;
+        changes.mode = 0777;
+        EXPECT_EQ(test::ErrOf(lane->Read({}, ino, 0, buffer)), Err::kStale) << ino;
+        EXPECT_EQ(test::ErrOf(lane->Lookup({}, ino, "small")), Err::kStale) << ino;
+        EXPECT_EQ(test::ErrOf(lane->Link({}, ino, kRootInode, "stolen")), Err::kStale) << ino;
+        EXPECT_EQ(test::ErrOf(lane->Setattr({}, ino, changes)), Err::kStale) << ino;
+      }
+  EXPECT_EQ(reached, inside.size());
+  EXPECT_EQ(inside.size(), 26u);
 }
 
 }  // namespace

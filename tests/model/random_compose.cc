@@ -76,7 +76,8 @@ fs::ComposeOptions DrawCompose(Random& random, const std::vector<ComposeSource>&
         rule.path = DrawPattern(random, base);
         break;
       case 2:
-        rule.kind = random.OneIn(2) ? Rule::Kind::kVolatile : Rule::Kind::kEmpty;
+      case 3:
+        rule.kind = random.OneIn(3) ? Rule::Kind::kEmpty : Rule::Kind::kVolatile;
         rule.path = DrawTarget(random, base);
         break;
       default: {

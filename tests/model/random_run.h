@@ -1,7 +1,6 @@
-// The random test: one stream of random operations over a tree of clones, snapshots and volumes composed of
-// them, done on the reference
-// model and on another store side by side. Every reply is compared, the trees as a whole now and
-// then, and at the end the store must have become empty.
+// The random test: one stream of random operations over a tree of clones, snapshots and volumes
+// composed of them, done on the reference model and on another store side by side. Every reply is
+// compared, the trees as a whole now and then, and at the end the store must have become empty.
 //
 // What is compared how:
 //   inode numbers   by a table that grows with every file made; they need not be equal
