@@ -64,6 +64,8 @@ std::vector<VolumeRow> Catalog::RowsOf(const SnapshotRecord& record) {
     row.id = target.id;
     row.name = target.label;
     row.snapshot_of = target.source;
+    // Its volatile directories are made anew in it, while the volume goes on.
+    if (row.composition.composed()) row.next_ino = std::max(row.next_ino, FirstInode(row.id));
     row.created_sec = record.created_sec;
     row.expires_sec = record.expires_sec;
   }

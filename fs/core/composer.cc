@@ -8,6 +8,7 @@
 #include "fs/base/bytes.h"
 #include "fs/contract/file_system.h"
 #include "fs/contract/limits.h"
+#include "fs/core/count_files.h"
 #include "fs/core/diff_items.h"
 #include "fs/core/directory_attr.h"
 #include "fs/core/times.h"
@@ -139,10 +140,13 @@ Status Composer::CutOff(cow::WriteTransaction& transaction, InodeRecord& dir,
   PRISM_TRY(RemoveParent(transaction, entry.ino, record.attr.type, dir.attr.ino, entry.cookie));
   const Timespec now = Now();
   TouchDirectory(dir.attr, now, -1, directory ? -1 : 0);
-  if (directory && record.attr.size > 0)
+  const bool last = directory || record.attr.nlink == 1;
+  if (directory && record.attr.size > 0) {
     partial_ = true;
-  else
+  } else if (!last || map_.tree().Find(entry.ino) == nullptr) {  // a part has it for good
+    if (last) record.flags |= kDying;                            // nobody has ever held it here
     DropLink(transaction, record, now);
+  }
   map_.ForgetInside();
   return {};
 }
@@ -272,6 +276,30 @@ Outcome<void> Composer::Exclude(std::string_view pattern) {
   return {};
 }
 
+Status Composer::HideOrphans() {
+  std::vector<InodeId> orphans;
+  {
+    auto view = map_.Read();
+    PRISM_TRY(view->Scan(MakeKey(ItemType::kOrphan, 0), cow::EndKey(ItemType::kOrphan, kInodeMax),
+                         [&](cow::Key key, std::string_view) {
+                           orphans.push_back(key.ino());
+                           return true;
+                         }));
+  }
+  for (size_t at = 0; at < orphans.size();) {
+    auto transaction = map_.WriteAnything();
+    for (size_t some = 0; some < kCutAtOnce && at < orphans.size(); ++some, ++at) {
+      auto record = LoadInodeEvenDying(*transaction, orphans[at]);
+      if (!record && record.error() != Err::kStale) return Fail(record.error());
+      if (!record || record->attr.nlink > 0) continue;
+      record->flags |= kDying;
+      StoreInode(*transaction, *record);
+    }
+    PRISM_TRY(transaction->Commit());
+  }
+  return {};
+}
+
 Status Composer::EmptyVolatile(bool all) {
   std::vector<InodeId> stale;
   {
@@ -291,6 +319,11 @@ Status Composer::EmptyVolatile(bool all) {
     const auto old = LoadInode(*transaction, ino);
     if (!old && old.error() != Err::kStale) return Fail(old.error());
     if (!old || old->attr.nlink == 0) continue;  // removed since
+    // The volume's totals may have been counted already. What is empty is freed as any directory.
+    if (old->attr.size > 0) {
+      PRISM_ASSIGN(const cow::VolumeUsage gone, CountBelow(*transaction, ino));
+      transaction->AddUsage(-static_cast<int64_t>(gone.inodes), -static_cast<int64_t>(gone.bytes));
+    }
     PRISM_ASSIGN(const ParentName at, NameOfDirectory(*transaction, ino));
     PRISM_ASSIGN(InodeRecord dir, LoadInode(*transaction, at.dir));
     PRISM_ASSIGN(const InodeId made,

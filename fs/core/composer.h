@@ -45,6 +45,9 @@ class Composer {
   // A directory stays, or is made, with nothing in it.
   Outcome<void> Empty(std::string_view path, bool is_volatile);
 
+  // What is unlinked and held in the base is nobody's here: as if it were not there, until it is
+  // freed.
+  Status HideOrphans();
   // Empties volatile directories; all, or those that were emptied for another volume.
   Status EmptyVolatile(bool all);
 

@@ -1,5 +1,6 @@
 #include "fs/core/count_files.h"
 
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -47,6 +48,48 @@ Result<std::optional<cow::VolumeUsage>> CountFiles(const cow::ReadView& view,
                         return failed.has_value();
                       }));
   PRISM_TRY(failed);
+  return usage;
+}
+
+Result<cow::VolumeUsage> CountBelow(const cow::ReadView& view, InodeId dir) {
+  struct Linked {
+    uint64_t elsewhere = 0;  // names that have not been met
+    uint64_t bytes = 0;
+  };
+  cow::VolumeUsage usage;
+  std::unordered_map<InodeId, Linked> linked;  // files of several names
+  std::vector<InodeId> left;
+  auto count = [&](InodeId ino) -> Status {
+    PRISM_ASSIGN(const InodeRecord record, LoadInode(view, ino));
+    const bool directory = record.attr.type == FileType::kDirectory;
+    if (directory) left.push_back(ino);
+    if (!directory && record.attr.nlink > 1) {
+      Linked& file = linked.try_emplace(ino, record.attr.nlink, record.stored_used).first->second;
+      --file.elsewhere;
+      return {};
+    }
+    ++usage.inodes;
+    usage.bytes += record.stored_used;
+    return {};
+  };
+  PRISM_TRY(count(dir));
+  while (!left.empty()) {
+    const InodeId next = left.back();
+    left.pop_back();
+    Status failed;
+    PRISM_TRY(view.Scan(MakeKey(ItemType::kDirEntry, next), EndKey(ItemType::kDirEntry, next),
+                        [&](cow::Key, std::string_view value) {
+                          const auto entry = DecodeEntry(value);
+                          failed = entry ? count(entry->ino) : Status(Fail(entry.error()));
+                          return failed.has_value();
+                        }));
+    PRISM_TRY(failed);
+  }
+  for (const auto& [ino, file] : linked) {
+    if (file.elsewhere > 0) continue;
+    ++usage.inodes;
+    usage.bytes += file.bytes;
+  }
   return usage;
 }
 

@@ -13,4 +13,8 @@ namespace prism::fs {
 Result<std::optional<cow::VolumeUsage>> CountFiles(const cow::ReadView& view,
                                                    const std::atomic<bool>& stop);
 
+// What of it goes when a directory is cut off: that, what is below it, and the files there that
+// have no names elsewhere.
+Result<cow::VolumeUsage> CountBelow(const cow::ReadView& view, InodeId dir);
+
 }  // namespace prism::fs

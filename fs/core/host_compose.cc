@@ -124,6 +124,8 @@ Outcome<bool> HostImpl::FollowRules(const CatalogEntry& entry, const ComposeOpti
   // Before anything else: nobody has looked yet.
   if (Status emptied = composer.EmptyVolatile(false); !emptied)
     return Failed(emptied.error(), "emptying the base's volatile directories");
+  if (Status hidden = composer.HideOrphans(); !hidden)
+    return Failed(hidden.error(), "leaving out what is unlinked in the base");
   size_t grafted = composition.grafts.size();
   for (const ComposeRule& rule : options.rules) grafted -= rule.kind == ComposeRule::Kind::kGraft;
   for (size_t i = grafted; i < composition.grafts.size(); ++i)

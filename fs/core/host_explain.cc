@@ -122,6 +122,7 @@ void HostImpl::StartCounting() {
 
 // What the volume's totals lack is the same however they change meanwhile.
 void HostImpl::CountComposed(const clone::CatalogEntry& entry, uint64_t replaced) {
+  OpenMapOf(entry.volume);  // what is emptied then is taken off the totals then
   auto pinned = catalog_->Pin({entry.row.name});
   if (!pinned) return;  // renamed or gone: the next time
   const HiddenVolumes pins(*catalog_, std::move(*pinned));

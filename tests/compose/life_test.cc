@@ -211,6 +211,62 @@ TEST_F(Compose, TotalsAreCountedAndStayExact) {
   }
 }
 
+TEST_F(Compose, TotalsLackWhatWasInVolatileDirectoriesOfTheSource) {
+  MakeSource("source");
+  Must(Make("new", "source", {Volatile("/tmp")}));
+  Tree made = Attach("new");
+  made.MakeDir("/tmp/dir");
+  made.Write("/tmp/dir/file", std::string(10'000, 'x'));
+  made.Link("/tmp/dir/file", "/tmp/too");
+  made.Link("/a/small", "/tmp/small");  // which stays
+  Must(host_->Flush());
+  const fs::VolumeInfo whole = Counted("new");
+  const uint64_t bytes = Must(made.Stat("/tmp/dir/file")).used_bytes;
+  Must(host_->Clone("new", {"twin"}));
+  EXPECT_EQ(Must(Attach("twin").Stat("/a/small")).nlink, 2u);
+  const fs::VolumeInfo twin = Must(host_->Show("twin"));
+  EXPECT_EQ(twin.inodes, whole.inodes - 2);
+  EXPECT_EQ(twin.logical_bytes, whole.logical_bytes - bytes);
+}
+
+TEST_F(Compose, WhatIsExcludedIsNobodysAndFreed) {
+  MakeSource("source");
+  Tree source = Attach("source");
+  const InodeId small = source.Ino("/deep/file-1"), held = source.Ino("/deep/file-2");
+  EXPECT_EQ(source.Unlink("/deep/file-2"), Err::kOk);
+  Must(Make(
+      "new", "source",
+      {Graft("source", "/deep", "/ro", true), Exclude("/deep/file-1"), Exclude("/ro/file-1")}));
+  Tree made = Attach("new");
+  EXPECT_EQ(ErrOf(made.files().Getattr(kRoot, small)), Err::kStale);
+  EXPECT_EQ(ErrOf(made.files().Getattr(kRoot, held)), Err::kStale);
+  Must(host_->Drain());
+  EXPECT_EQ(Counted("new").inodes, made.Inodes().size());
+}
+
+TEST_F(Compose, NoNumberIsUsedTwiceByAVolumeAndItsSnapshots) {
+  MakeSource("source");
+  Must(Make("new", "source", {Volatile("/tmp")}));
+  Must(host_->Snapshot({"new@then"}, 0));
+  const InodeId of_snapshot = Attach("new@then").Ino("/tmp");
+  Tree made = Attach("new");
+  for (int i = 0; i < 5; ++i) EXPECT_NE(made.Write("/" + std::to_string(i), "x"), of_snapshot);
+  const InodeId last = made.Ino("/4");
+  Must(host_->Rollback("new@then"));
+  EXPECT_EQ(ErrOf(made.files().Getattr(kRoot, last)), Err::kStale);
+}
+
+TEST_F(Compose, ItsStoreIsSound) {
+  MakeSource("source");
+  Must(Make("new", "", {Graft("source", "/a", "/a")}));
+  Tree made = Attach("new");
+  fs::SetAttr empty;
+  empty.size = 0;
+  Must(made.files().Setattr(kRoot, made.Ino("/a/big"), empty));  // its blocks are the part's
+  EXPECT_EQ(made.Unlink("/a/sparse"), Err::kOk);
+  EXPECT_EQ(Must(host_->Check(true)).damages, std::vector<std::string>());
+}
+
 TEST_F(Compose, ItIsToldWhereAFileComesFrom) {
   MakeSource("source");
   Must(Make("one", "", {Graft("source", "/a", "/x")}));

@@ -61,6 +61,7 @@ Result<fs::WriteResult> ModelFileSystem::Write(const fs::Caller& caller,
   result.offset = args.append ? node->size : args.offset;
   if (args.append && args.append_at && result.offset != args.offset) return Fail(Err::kAgain);
   if (!Fits(result.offset, args.data.size())) return Fail(Err::kTooLarge);
+  PRISM_TRY(Changeable({node}));
   result.length = static_cast<uint32_t>(args.data.size());
   result.committed = fs::Stability::kFileSync;
   result.change.before = AttrOf(*node);
@@ -83,6 +84,7 @@ Result<fs::Change> ModelFileSystem::Fallocate(const fs::Caller& caller, InodeId 
   if (!Fits(offset, length)) return Fail(Err::kTooLarge);
   PRISM_ASSIGN(Node * node, FindRegular(ino));
   PRISM_TRY(CheckData(caller, *node, kMayWrite));
+  PRISM_TRY(Changeable({node}));
   fs::Change change{AttrOf(*node), {}};
   bool zero = mode != fs::FallocateMode::kAllocate && mode != fs::FallocateMode::kAllocateKeep;
   bool grow = mode == fs::FallocateMode::kAllocate || mode == fs::FallocateMode::kZeroRange;
@@ -122,6 +124,7 @@ Result<uint64_t> ModelFileSystem::CopyRange(const fs::Caller& caller, InodeId fr
   PRISM_ASSIGN(Node * to, FindRegular(to_ino));
   PRISM_TRY(CheckData(caller, *from, kMayRead));
   PRISM_TRY(CheckData(caller, *to, kMayWrite));
+  PRISM_TRY(Changeable({to}));
   if (from_offset >= from->size) return uint64_t{0};
   length = std::min(length, from->size - from_offset);
   if (length == 0) return uint64_t{0};

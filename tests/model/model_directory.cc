@@ -77,7 +77,7 @@ Node ModelFileSystem::NewNode(const fs::Caller& caller, const fs::CreateArgs& ar
                               const Node& dir) const {
   constexpr uint32_t kSetGid = 02000;
   Node node;
-  node.ino = volume_->last_ino + 1;
+  node.ino = world_->last_ino + 1;
   node.type = args.type;
   node.uid = caller.uid;
   node.gid = caller.gid;
@@ -121,6 +121,7 @@ Result<fs::EntryResult> ModelFileSystem::OpenExisting(const fs::Caller& caller,
     truncate.size = args.initial.size;
     truncate.kill_privileges = args.initial.kill_privileges;
     PRISM_TRY(CheckSetAttr(caller, node, truncate));
+    PRISM_TRY(Changeable({&node}));
     ApplySetAttr(node, Effective(caller, node, truncate));
     Notify(fs::Event::Kind::kInode, node.ino);
   }
@@ -145,10 +146,11 @@ Result<fs::EntryResult> ModelFileSystem::Create(const fs::Caller& caller,
   trusted.check_permission = false;
   PRISM_TRY(CheckSetAttr(trusted, made, args.initial));
   ApplySetAttr(made, args.initial);
+  PRISM_TRY(Changeable({entry.dir}));
 
   fs::Change parent{AttrOf(*entry.dir), {}};
-  Node& node = volume_->nodes[++volume_->last_ino] = made;
-  PRISM_CHECK(node.ino == volume_->last_ino);
+  Node& node = volume_->nodes[++world_->last_ino] = made;
+  PRISM_CHECK(node.ino == world_->last_ino);
   AddEntry(*entry.dir, args.name, node);
   parent.after = AttrOf(*entry.dir);
   Notify(fs::Event::Kind::kEntry, entry.dir->ino, args.name);
@@ -159,12 +161,14 @@ Result<fs::EntryResult> ModelFileSystem::Link(const fs::Caller& caller, InodeId 
                                               InodeId dir_ino, std::string_view name) {
   std::lock_guard lock(world_->mutex);
   PRISM_TRY(Writable());
+  PRISM_TRY(fs::CheckName(name));
   PRISM_ASSIGN(Node * node, Find(ino));
   PRISM_ASSIGN(Entry entry, FindNewEntry(caller, dir_ino, name));
   if (entry.node != nullptr) return Fail(Err::kExists);
   if (node->is_directory()) return Fail(Err::kPerm);
   if (node->nlink == 0) return Fail(Err::kNoEntry);
   if (node->nlink >= fs::kLinkMax) return Fail(Err::kTooManyLinks);
+  PRISM_TRY(Changeable({node, entry.dir}));
   fs::Change parent{AttrOf(*entry.dir), {}};
   ++node->nlink;
   Touch(*node);

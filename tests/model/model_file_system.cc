@@ -69,6 +69,12 @@ Status ModelFileSystem::Writable() const {
   return {};
 }
 
+Status ModelFileSystem::Changeable(std::initializer_list<const Node*> nodes) {
+  for (const Node* node : nodes)
+    if (node != nullptr && node->read_only) return Fail(Err::kReadOnly);
+  return {};
+}
+
 Result<Node*> ModelFileSystem::Find(InodeId ino) {
   if (volume_->destroyed) return Fail(Err::kStale);
   auto found = volume_->nodes.find(ino);
@@ -99,15 +105,16 @@ Result<fs::StatfsResult> ModelFileSystem::Statfs(const fs::Caller&) {
   for (const auto& [ino, node] : volume_->nodes) result.used_bytes += AttrOf(node).used_bytes;
   result.free_bytes = kFreeBytes;
   result.total_bytes = result.used_bytes + result.free_bytes;
-  result.free_files = kInodeMax - volume_->last_ino;
+  result.free_files = kInodeMax - world_->last_ino;
   return result;
 }
 
 Result<fs::EntryResult> ModelFileSystem::Lookup(const fs::Caller& caller, InodeId dir_ino,
                                                 std::string_view name) {
   std::lock_guard lock(world_->mutex);
-  PRISM_ASSIGN(Node * dir, FindDirectory(dir_ino));
   if (name.empty()) return Fail(Err::kNoEntry);
+  if (name != "." && name != "..") PRISM_TRY(fs::CheckName(name));
+  PRISM_ASSIGN(Node * dir, FindDirectory(dir_ino));
   Node* node = dir;
   if (name == "..") {
     PRISM_TRY(Check(caller, *dir, kMayExecute));
@@ -135,6 +142,7 @@ Result<fs::Change> ModelFileSystem::Setattr(const fs::Caller& caller, InodeId in
   PRISM_TRY(Writable());
   PRISM_ASSIGN(Node * node, Find(ino));
   PRISM_TRY(CheckSetAttr(caller, *node, changes));
+  PRISM_TRY(Changeable({node}));
   fs::Attr before = AttrOf(*node);
   ApplySetAttr(*node, Effective(caller, *node, changes));
   if (AttrOf(*node) != before) Notify(fs::Event::Kind::kInode, ino);
@@ -149,7 +157,7 @@ Result<uint32_t> ModelFileSystem::Access(const fs::Caller& caller, InodeId ino, 
     if ((mask & bit) != 0) granted |= Granted(caller, *node, bit);
   const bool has_content = node->is_directory() || node->type == fs::FileType::kRegular ||
                            node->type == fs::FileType::kSymlink;
-  if (has_content && volume_->read_only()) granted &= ~uint32_t{kMayWrite};
+  if (has_content && (volume_->read_only() || node->read_only)) granted &= ~uint32_t{kMayWrite};
   return granted;
 }
 

@@ -6,6 +6,7 @@
 // choice is written in tests/conformance/README.md.
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 #include <set>
 
@@ -78,8 +79,10 @@ class ModelFileSystem : public fs::FileSystem {
 
   // All below need the lock.
   Status Writable() const;
+  // None is of a part that must not change. Last of all checks.
+  static Status Changeable(std::initializer_list<const Node*> nodes);
   void Accessed(Node& node) const {
-    if (!volume_->read_only()) TouchAccess(node);
+    if (!volume_->read_only() && !node.read_only) TouchAccess(node);
   }
   Result<Node*> Find(InodeId ino);
   Result<Node*> FindDirectory(InodeId ino);

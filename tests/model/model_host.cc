@@ -23,7 +23,9 @@ bool IsSnapshotName(std::string_view name) {
          IsVolumeName(name.substr(volume.size() + 1)) && name.size() <= kNameMax;
 }
 
-fs::VolumeInfo InfoOf(const Volume& volume) {
+}  // namespace
+
+fs::VolumeInfo ModelHost::Info(const Volume& volume) {
   fs::VolumeInfo info;
   info.id = volume.id;
   info.name = volume.name;
@@ -34,14 +36,13 @@ fs::VolumeInfo InfoOf(const Volume& volume) {
   info.holds.assign(volume.holds.begin(), volume.holds.end());
   info.importing = volume.importing;
   info.sealed = volume.sealed;
+  info.composed = volume.composed;
   info.created_sec = volume.created_sec;
   info.inodes = volume.nodes.size();
   for (const auto& [ino, node] : volume.nodes) info.logical_bytes += AttrOf(node).used_bytes;
   info.attached = static_cast<uint32_t>(volume.attached.size());
   return info;
 }
-
-}  // namespace
 
 Outcome<std::shared_ptr<Volume>> ModelHost::Find(std::string_view name) const {
   auto found = world_->volumes.find(std::string(name));
@@ -64,7 +65,7 @@ Outcome<fs::VolumeInfo> ModelHost::Create(std::string_view name, bool importing,
   volume->name = name;
   volume->importing = importing;
   world_->volumes[volume->name] = volume;
-  return InfoOf(*volume);
+  return Info(*volume);
 }
 
 Outcome<void> ModelHost::Publish(std::string_view name) {
@@ -93,7 +94,8 @@ Outcome<std::vector<fs::VolumeInfo>> ModelHost::Clone(std::string_view source,
     auto volume = Copy(*origin, target);
     // Nobody holds an orphan of the source here.
     std::erase_if(volume->nodes, [](const auto& item) { return item.second.nlink == 0; });
-    made.push_back(InfoOf(*volume));
+    EmptyVolatiles(*world_, *volume);
+    made.push_back(Info(*volume));
   }
   if (!request_key.empty()) world_->answers.emplace(request_key, made);
   return made;
@@ -140,7 +142,7 @@ Outcome<fs::VolumeInfo> ModelHost::Rename(std::string_view from, std::string_vie
   for (const auto& [name, other] : world_->volumes)
     if (other->snapshot_of == volume->id && name.size() - from.size() + to.size() > kNameMax)
       return Explain(Err::kInvalid, "'{}' would be too long", name);
-  if (from == to) return InfoOf(*volume);
+  if (from == to) return Info(*volume);
   if (Find(to)) return Explain(Err::kExists, "volume '{}' exists", to);
   std::vector<std::shared_ptr<Volume>> moved{volume};
   for (const auto& [name, other] : world_->volumes)
@@ -150,20 +152,20 @@ Outcome<fs::VolumeInfo> ModelHost::Rename(std::string_view from, std::string_vie
     one->name = std::string(to).append(one->name.substr(from.size()));
     world_->volumes[one->name] = one;
   }
-  return InfoOf(*volume);
+  return Info(*volume);
 }
 
 std::vector<fs::VolumeInfo> ModelHost::List() {
   std::lock_guard lock(world_->mutex);
   std::vector<fs::VolumeInfo> all;
-  for (const auto& [name, volume] : world_->volumes) all.push_back(InfoOf(*volume));
+  for (const auto& [name, volume] : world_->volumes) all.push_back(Info(*volume));
   return all;
 }
 
 Outcome<fs::VolumeInfo> ModelHost::Show(std::string_view name) {
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(auto volume, Find(name));
-  return InfoOf(*volume);
+  return Info(*volume);
 }
 
 Outcome<fs::VolumeInfo> ModelHost::Show(VolumeId id) {
@@ -228,8 +230,9 @@ Outcome<std::vector<fs::VolumeInfo>> ModelHost::Snapshot(const std::vector<std::
     auto origin = *Find(VolumeOf(name));
     auto volume = Copy(*origin, name);
     volume->snapshot_of = origin->id;
+    EmptyVolatiles(*world_, *volume);
     if (ttl_sec > 0) volume->expires_sec = volume->created_sec + ttl_sec;
-    made.push_back(InfoOf(*volume));
+    made.push_back(Info(*volume));
   }
   return made;
 }
@@ -247,8 +250,10 @@ Outcome<fs::VolumeInfo> ModelHost::Rollback(std::string_view name, std::string_v
     auto held = before.find(item.first);
     return item.second.nlink == 0 && (held == before.end() || held->second.nlink > 0);
   });
+  volume->volatiles = snapshot->volatiles;
+  EmptyVolatiles(*world_, *volume);
   for (ModelFileSystem* client : volume->attached) client->TreeReplaced();
-  return InfoOf(*volume);
+  return Info(*volume);
 }
 
 Outcome<fs::CloneResult> ModelHost::CloneWith(std::string_view source,
@@ -284,7 +289,7 @@ Outcome<fs::VolumeInfo> ModelHost::Seal(std::string_view name, const fs::Inspect
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(auto volume, Find(name));
   volume->sealed = true;
-  return InfoOf(*volume);
+  return Info(*volume);
 }
 
 Outcome<fs::VolumeInfo> ModelHost::Hold(std::string_view name, std::string_view tag,
@@ -293,7 +298,7 @@ Outcome<fs::VolumeInfo> ModelHost::Hold(std::string_view name, std::string_view 
   if (!IsVolumeName(tag)) return Explain(Err::kInvalid, "'{}' is no tag", tag);
   PRISM_ASSIGN(auto volume, Find(name));
   volume->holds.emplace(tag);
-  return InfoOf(*volume);
+  return Info(*volume);
 }
 
 Outcome<fs::VolumeInfo> ModelHost::Release(std::string_view name, std::string_view tag,
@@ -302,7 +307,7 @@ Outcome<fs::VolumeInfo> ModelHost::Release(std::string_view name, std::string_vi
   if (!IsVolumeName(tag)) return Explain(Err::kInvalid, "'{}' is no tag", tag);
   PRISM_ASSIGN(auto volume, Find(name));
   volume->holds.erase(std::string(tag));
-  return InfoOf(*volume);
+  return Info(*volume);
 }
 
 Outcome<fs::ExclusiveUsage> ModelHost::WouldFree(const std::vector<std::string>& names,
@@ -310,7 +315,7 @@ Outcome<fs::ExclusiveUsage> ModelHost::WouldFree(const std::vector<std::string>&
   std::lock_guard lock(world_->mutex);
   PRISM_ASSIGN(const std::set<std::string> chosen, Choose(names, recursive));
   fs::ExclusiveUsage usage{.volumes = chosen.size()};
-  for (const std::string& name : chosen) usage.bytes += InfoOf(**Find(name)).logical_bytes;
+  for (const std::string& name : chosen) usage.bytes += Info(**Find(name)).logical_bytes;
   return usage;
 }
 

@@ -41,10 +41,8 @@ class ModelHost : public fs::Host {
   Outcome<fs::VolumeInfo> Seal(std::string_view name, const fs::Inspection& inspection,
                                std::string_view request_key = {}) override;
   Outcome<fs::VolumeInfo> Inspect(std::string_view name, const fs::Inspection& inspection) override;
-  Outcome<fs::VolumeInfo> Compose(std::string_view, const fs::ComposeOptions&,
-                                  std::string_view = {}) override {
-    return Explain(Err::kNotSupported, "the model composes nothing");
-  }
+  Outcome<fs::VolumeInfo> Compose(std::string_view name, const fs::ComposeOptions& options,
+                                  std::string_view request_key = {}) override;
   Outcome<fs::Explanation> ExplainFile(std::string_view, std::string_view) override {
     return prism::Explain(Err::kNotSupported, "the model explains nothing");
   }
@@ -107,6 +105,9 @@ class ModelHost : public fs::Host {
  private:
   Outcome<std::shared_ptr<Volume>> Find(std::string_view name) const;
   Outcome<void> CheckNew(std::string_view name) const;
+  Outcome<void> CheckRules(const fs::ComposeOptions& options) const;
+  Outcome<void> CountParts(Volume& volume, const fs::ComposeOptions& options) const;
+  static fs::VolumeInfo Info(const Volume& volume);
   // A copy, named and attached to by nobody. The world is locked.
   std::shared_ptr<Volume> Copy(const Volume& origin, std::string_view name);
   // What Destroy with these arguments is about. The world is locked.

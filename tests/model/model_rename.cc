@@ -22,6 +22,7 @@ Result<fs::RemoveResult> ModelFileSystem::Remove(const fs::Caller& caller, Inode
   Node& node = *entry.node;
   PRISM_TRY(MayRemove(caller, dir, node, as_directory));
   if (as_directory && !node.entries.empty()) return Fail(Err::kNotEmpty);
+  PRISM_TRY(Changeable({&dir, &node}));
 
   fs::RemoveResult result;
   result.parent.before = AttrOf(dir);
@@ -108,6 +109,7 @@ Result<fs::RenameResult> ModelFileSystem::Rename(const fs::Caller& caller, Inode
   bool same = from.node == to.node;  // two names of one file, or one name: nothing happens
   if (!same) {
     PRISM_TRY(MayRename(caller, from, to, flags));
+    PRISM_TRY(Changeable({from.dir, from.node, to.dir, to.node}));
     RemoveEntry(*from.dir, from_name, *from.node);
     if (to.node != nullptr) RemoveEntry(*to.dir, to_name, *to.node);
     AddEntry(*to.dir, to_name, *from.node);

@@ -47,7 +47,11 @@ Status ModelFileSystem::Setxattr(const fs::Caller& caller, InodeId ino, std::str
   PRISM_ASSIGN(Node * node, Find(ino));
   PRISM_TRY(CheckXattrName(*node, name));
   PRISM_TRY(MayWriteXattr(caller, *node, name));
-  PRISM_TRY(SetXattr(*node, name, value, mode));
+  if (IsAcl(name) && node->type == fs::FileType::kSymlink) return Fail(Err::kNotSupported);
+  Node changed = *node;
+  PRISM_TRY(SetXattr(changed, name, value, mode));
+  PRISM_TRY(Changeable({node}));
+  *node = std::move(changed);
   bool keeps_set_gid = !caller.check_permission || caller.uid == 0 || InGroup(caller, node->gid);
   if (IsAcl(name) && !keeps_set_gid) node->mode &= ~02000u;
   Notify(fs::Event::Kind::kInode, ino);
@@ -69,10 +73,12 @@ Status ModelFileSystem::Removexattr(const fs::Caller& caller, InodeId ino, std::
   PRISM_ASSIGN(Node * node, Find(ino));
   PRISM_TRY(CheckXattrName(*node, name));
   PRISM_TRY(MayWriteXattr(caller, *node, name));
+  if (!IsAcl(name) && !node->xattrs.contains(std::string(name))) return Fail(Err::kNoAttribute);
+  PRISM_TRY(Changeable({node}));
   if (IsAcl(name)) {
     PRISM_TRY(SetXattr(*node, name, {}, fs::XattrMode::kSet));
   } else {
-    if (node->xattrs.erase(std::string(name)) == 0) return Fail(Err::kNoAttribute);
+    node->xattrs.erase(std::string(name));
     Touch(*node);
   }
   Notify(fs::Event::Kind::kInode, ino);

@@ -3,17 +3,22 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <deque>
+#include <thread>
 
 #include "tests/model/model_host.h"
 #include "tests/model/random_compare.h"
+#include "tests/model/random_compose.h"
 
 namespace prism::model {
 namespace {
 
 constexpr size_t kVolumesMax = 8;
 constexpr size_t kSnapshotsMax = 6;
-constexpr size_t kHandlesMax = 150;  // of one volume; more only by renames and links
+constexpr size_t kHandlesMax = 150;   // of one volume; more only by renames and links
+constexpr size_t kComposedMax = 300;  // known inodes of all that one is composed of
+constexpr uint32_t kPrefixesTried = 5;
 constexpr size_t kHistoryMax = 25;
 constexpr uint64_t kWalkEvery = 700;
 
@@ -24,7 +29,11 @@ std::string ErrorOf(const auto& outcome) {
 class Runner {
  public:
   Runner(const RunOptions& options, const OpenHost& open)
-      : options_(options), open_(open), random_(options.seed), real_(open()) {}
+      : options_(options), open_(open), random_(options.seed), opened_(open()) {
+    real_ = opened_.get();
+  }
+  Runner(const RunOptions& options, fs::Host& host, Way way, const AttachTo& attach)
+      : options_(options), way_(way), attach_(attach), random_(options.seed), real_(&host) {}
 
   std::string Run() {
     if (real_ == nullptr) return "the store did not open";
@@ -45,15 +54,32 @@ class Runner {
     if (options_.checkpoints && random_.OneIn(50)) return MaintenanceStep();
     Pair& pair = pairs_[random_.Below(pairs_.size())];
     pair.DropGone();
-    Operation operation = Draw(random_, pair.Offer(random_));
-    if (operation.kind == OpKind::kCreate && pair.handle_count() > kHandlesMax)
-      operation.kind = random_.OneIn(3) ? OpKind::kRmdir : OpKind::kUnlink;
-    Note(fmt::format("{}: {}", pair.name(), operation.Describe()));
+    const Choices choices = pair.Offer(random_);
+    Operation operation;
+    do {
+      operation = Draw(random_, choices);
+      if (operation.kind == OpKind::kCreate && pair.handle_count() > kHandlesMax)
+        operation.kind = random_.OneIn(3) ? OpKind::kRmdir : OpKind::kUnlink;
+    } while (!Restrain(way_, pair.handle(operation.target).type, pair.handle(operation.other).type,
+                       operation));
+    history_.push_back(fmt::format("{:6} {}: {}", done_, pair.name(), operation.Describe()));
+    if (history_.size() > kHistoryMax) history_.pop_front();
     return pair.Step(operation);
   }
 
   std::string HostStep() {
-    switch (random_.Below(12)) {
+    // What a kernel has not written yet is in no cut.
+    if (way_ == Way::kMount)
+      for (Pair& pair : pairs_)
+        if (!pair.real().Sync({})) return "Sync failed";
+    switch (random_.Below(17)) {
+      case 12:
+        return SealVolume();
+      case 13:
+      case 14:
+      case 15:
+      case 16:
+        return ComposeVolume();
       case 0:
         return DestroyVolume();
       case 8:
@@ -87,14 +113,19 @@ class Runner {
     }
   }
 
-  std::string AttachPair(Pair& pair) {
+  // discover: it has more than the pair knows.
+  std::string AttachPair(Pair& pair, bool discover = false) {
     auto model = model_.Attach(pair.name(), false);
-    auto real = real_->Attach(pair.name(), false);
-    if (!model || !real)
+    std::shared_ptr<fs::FileSystem> real;
+    if (way_ != Way::kContract)
+      real = attach_(pair.name());
+    else if (auto attached = real_->Attach(pair.name(), false))
+      real = std::move(*attached);
+    if (!model || real == nullptr)
       return fmt::format("attaching '{}': model {}, store {}", pair.name(), ErrorOf(model),
-                         ErrorOf(real));
-    pair.Attach(*model, *real);
-    return {};
+                         real != nullptr);
+    pair.Attach(*model, std::move(real));
+    return discover ? pair.Discover() : "";
   }
 
   // Both must say the same.
@@ -109,7 +140,7 @@ class Runner {
     auto model = model_.Create(name, false);
     std::string difference = Agree(model, real_->Create(name, false));
     if (!difference.empty() || !model) return difference;
-    pairs_.emplace_back(name);
+    pairs_.emplace_back(name, way_);
     return AttachPair(pairs_.back());
   }
 
@@ -126,7 +157,7 @@ class Runner {
     if (!difference.empty() || !model) return difference;
     for (const std::string& target : targets) {
       pairs_.push_back(pairs_[source].CloneAs(target));
-      difference = AttachPair(pairs_.back());
+      difference = AttachPair(pairs_.back(), true);
       if (!difference.empty()) return difference;
     }
     return {};
@@ -155,7 +186,8 @@ class Runner {
       if (pairs_[i].name() != victim && !(whole && VolumeOf(pairs_[i]) == victim)) continue;
       gone.push_back(std::move(pairs_[i]));
       pairs_.erase(pairs_.begin() + static_cast<long>(i));
-      if (random_.OneIn(2)) gone.back().Detach();
+      // A mount may show for a while what it has in its cache.
+      if (random_.OneIn(2) || way_ == Way::kMount) gone.back().Detach();
     }
     std::string difference =
         Agree(model_.Destroy({victim}, recursive), real_->Destroy({victim}, recursive));
@@ -180,7 +212,7 @@ class Runner {
     if (!difference.empty() || !model) return difference;
     for (size_t i = 0; i < names.size(); ++i) {
       pairs_.push_back(pairs_[sources[i]].CloneAs(names[i]));
-      difference = AttachPair(pairs_.back());
+      difference = AttachPair(pairs_.back(), true);
       if (!difference.empty()) return difference;
     }
     return {};
@@ -192,9 +224,60 @@ class Runner {
     auto model = model_.Rollback(snapshot.name());
     std::string difference = Agree(model, real_->Rollback(snapshot.name()));
     if (!difference.empty() || !model) return difference;
-    for (Pair& pair : pairs_)
-      if (pair.name() == VolumeOf(snapshot)) pair.RollBackTo(snapshot);
+    for (Pair& pair : pairs_) {
+      if (pair.name() != VolumeOf(snapshot)) continue;
+      pair.RollBackTo(snapshot);
+      if (way_ == Way::kMount) {  // with what its cache had of the other tree
+        pair.Detach();
+        difference = AttachPair(pair, true);
+      } else {
+        difference = pair.Discover();
+      }
+      if (!difference.empty()) return difference;
+    }
     return random_.OneIn(3) ? WalkAll() : "";
+  }
+
+  std::string ComposeVolume() {
+    if (volume_count() >= kVolumesMax) return DestroyVolume();
+    std::vector<ComposeSource> sources;
+    std::vector<const Pair*> pairs;
+    size_t files = 0;
+    for (uint64_t left = 1 + random_.Below(3); left > 0; --left) {
+      Pair& pair = pairs_[random_.Below(pairs_.size())];
+      files += pair.handle_count();
+      pairs.push_back(&pair);
+      sources.push_back(ListPaths(pair.name(), pair.model()));
+    }
+    if (files > kComposedMax) return {};
+    const fs::ComposeOptions options = DrawCompose(random_, sources);
+    const std::string name = "v" + std::to_string(random_.Below(1000));
+    Note("Compose " + name + Describe(options));
+    auto model = model_.Compose(name, options);
+    std::string difference = Agree(model, real_->Compose(name, options));
+    if (!difference.empty() || !model) return difference;
+    Pair made(name, way_);
+    for (const fs::ComposeRule& rule : options.rules)
+      if (rule.read_only) made.set_has_read_only();
+    for (const Pair* pair : pairs)
+      if (pair->has_read_only()) made.set_has_read_only();
+    difference = AttachPair(made, true);
+    if (!difference.empty()) return difference;
+    if (options_.any_number)
+      for (const Pair* pair : pairs) made.AddForeign(*pair, kPrefixesTried);
+    pairs_.push_back(std::move(made));
+    return pairs_.back().Walk(false);
+  }
+
+  std::string SealVolume() {
+    Pair& pair = pairs_[random_.Below(pairs_.size())];
+    const std::string& name = pair.name();
+    if (!random_.OneIn(3)) return {};  // for there is no way back
+    Note("Seal " + name);
+    auto look = [](fs::FileSystem&) -> Outcome<void> { return {}; };
+    auto model = model_.Seal(name, {look, "look"});
+    if (model) pair.set_sealed();
+    return Agree(model, real_->Seal(name, {look, "look"}));
   }
 
   std::string HoldVolume() {
@@ -223,8 +306,9 @@ class Runner {
   std::string Reopen() {
     Note("Reopen");
     for (Pair& pair : pairs_) pair.Detach();
-    real_.reset();
-    real_ = open_();
+    opened_.reset();
+    opened_ = open_();
+    real_ = opened_.get();
     if (real_ == nullptr) return "the store did not open again";
     if (std::string damage = Recount(); !damage.empty()) return damage;
     for (Pair& pair : pairs_) {
@@ -248,9 +332,24 @@ class Runner {
     if (Names(model_) != Names(*real_)) return "the lists of volumes differ";
     for (Pair& pair : pairs_) {
       std::string difference = pair.Walk(random_.OneIn(2));
+      if (difference.empty() && way_ != Way::kContract && !pair.read_only() && !pair.sealed())
+        difference = CompareCounts(pair.name());
       if (!difference.empty()) return difference;
     }
     return {};
+  }
+
+  // What is unlinked is freed in the background, and what was grafted counted there.
+  std::string CompareCounts(const std::string& name) {
+    fs::VolumeInfo model, real;
+    for (int i = 0; i < 2000; ++i) {
+      model = model_.Show(name).value_or(fs::VolumeInfo());
+      real = real_->Show(name).value_or(fs::VolumeInfo());
+      if (model.id != 0 && model.inodes == real.inodes && !real.uncounted) return {};
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return fmt::format("'{}': {} files in the model, {} in the store{}", name, model.inodes,
+                       real.inodes, real.uncounted ? ", which are not counted" : "");
   }
 
   std::string Recount() {
@@ -304,24 +403,26 @@ class Runner {
         stats.unique_bytes, stats.stored_bytes);
   }
 
-  void Note(std::string line) {
-    history_.push_back(fmt::format("{:6} {}", done_, std::move(line)));
-    if (history_.size() > kHistoryMax) history_.pop_front();
+  void Note(const std::string& line) {  // of volumes: all are kept
+    volume_history_.push_back(fmt::format("{:6} {}", done_, line));
   }
 
   std::string Report(const std::string& difference) const {
-    std::string report = fmt::format("seed {}, operation {}: {}\nThe last operations:\n",
-                                     options_.seed, done_, difference);
-    for (const std::string& line : history_) report += line + "\n";
-    return report;
+    return fmt::format("seed {}, operation {}: {}\nOf volumes:\n{}\nThe last operations:\n{}\n",
+                       options_.seed, done_, difference, fmt::join(volume_history_, "\n"),
+                       fmt::join(history_, "\n"));
   }
 
   const RunOptions options_;
-  const OpenHost& open_;
+  const OpenHost open_;
+  const Way way_ = Way::kContract;
+  const AttachTo attach_;
   Random random_;
   ModelHost model_;
-  std::unique_ptr<fs::Host> real_;
+  std::unique_ptr<fs::Host> opened_;
+  fs::Host* real_ = nullptr;
   std::deque<Pair> pairs_;
+  std::vector<std::string> volume_history_;
   std::deque<std::string> history_;
   uint64_t done_ = 0;
 };
@@ -330,6 +431,10 @@ class Runner {
 
 std::string RunRandom(const RunOptions& options, const OpenHost& open) {
   return Runner(options, open).Run();
+}
+
+std::string RunRandom(const RunOptions& options, fs::Host& host, Way way, const AttachTo& attach) {
+  return Runner(options, host, way, attach).Run();
 }
 
 }  // namespace prism::model

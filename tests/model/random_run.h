@@ -1,6 +1,6 @@
-// The random test: one stream of random operations over a tree of clones, done on the reference
-// model and on another store side by side. Every reply is compared, the trees as a whole now and
-// then, and at the end the store must have become empty.
+// The random test: one stream of random operations over a tree of clones, snapshots and volumes
+// composed of them, done on the reference model and on another store side by side. Every reply is
+// compared, the trees as a whole now and then, and at the end the store must have become empty.
 //
 // What is compared how:
 //   inode numbers   by a table that grows with every file made; they need not be equal
@@ -19,6 +19,7 @@
 #include <string>
 
 #include "fs/core/host.h"
+#include "tests/model/random_way.h"
 
 namespace prism::model {
 
@@ -27,6 +28,7 @@ struct RunOptions {
   uint64_t ops = 3000;
   bool reopen = false;       // close and open the store at random moments
   bool checkpoints = false;  // and checkpoint, flush, drain
+  bool any_number = true;    // the clients can ask for inode numbers that they never heard of
 };
 
 // Opens the store, which is empty the first time.
@@ -34,5 +36,10 @@ using OpenHost = std::function<std::unique_ptr<fs::Host>()>;
 
 // Empty: alike all along. Otherwise the first difference, with the operations that led to it.
 std::string RunRandom(const RunOptions& options, const OpenHost& open);
+
+// The same where volumes are spoken to in another way than by the host itself, as whoever `attach`
+// makes does. The host is empty. RunOptions::reopen has no meaning.
+using AttachTo = std::function<std::shared_ptr<fs::FileSystem>(const std::string& volume)>;
+std::string RunRandom(const RunOptions& options, fs::Host& host, Way way, const AttachTo& attach);
 
 }  // namespace prism::model

@@ -188,8 +188,7 @@ class LosesASnapshotOfSeveral : public ModelHost {
 class ForgetsHolds : public ModelHost {
  public:
   using ModelHost::ModelHost;
-  Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view,
-                               std::string_view) override {
+  Outcome<fs::VolumeInfo> Hold(std::string_view name, std::string_view, std::string_view) override {
     return Show(name);
   }
 };
@@ -204,6 +203,63 @@ class CountsTooMuch : public ModelHost {
     return usage;
   }
 };
+
+// One rule of each kind is not followed as it should be.
+template <fs::ComposeRule::Kind kKind>
+class ForgetsRules : public ModelHost {
+ public:
+  using ModelHost::ModelHost;
+  Outcome<fs::VolumeInfo> Compose(std::string_view name, const fs::ComposeOptions& options,
+                                  std::string_view request_key) override {
+    fs::ComposeOptions others = options;
+    std::erase_if(others.rules, [](const auto& rule) { return rule.kind == kKind; });
+    if (others.rules.empty() && others.base.empty()) others = options;
+    return ModelHost::Compose(name, others, request_key);
+  }
+};
+
+class KeepsWhatWasVolatile : public ModelHost {
+ public:
+  using ModelHost::ModelHost;
+  Outcome<fs::VolumeInfo> Compose(std::string_view name, const fs::ComposeOptions& options,
+                                  std::string_view request_key) override {
+    fs::ComposeOptions changed = options;
+    for (fs::ComposeRule& rule : changed.rules)
+      if (rule.kind == fs::ComposeRule::Kind::kVolatile) rule.kind = fs::ComposeRule::Kind::kEmpty;
+    return ModelHost::Compose(name, changed, request_key);
+  }
+};
+
+class LetsReadOnlyPartsChange : public ModelHost {
+ public:
+  using ModelHost::ModelHost;
+  Outcome<fs::VolumeInfo> Compose(std::string_view name, const fs::ComposeOptions& options,
+                                  std::string_view request_key) override {
+    fs::ComposeOptions changed = options;
+    for (fs::ComposeRule& rule : changed.rules) rule.read_only = false;
+    return ModelHost::Compose(name, changed, request_key);
+  }
+};
+
+class SealsNothing : public ModelHost {
+ public:
+  using ModelHost::ModelHost;
+  Outcome<fs::VolumeInfo> Seal(std::string_view name, const fs::Inspection&,
+                               std::string_view) override {
+    auto look = [](fs::FileSystem&) -> Outcome<void> { return {}; };
+    return name.find('@') == name.npos ? Show(name) : ModelHost::Seal(name, {look, "look"});
+  }
+};
+
+TEST(CanaryTest, MistakesOfComposingAreCaught) {
+  using Kind = fs::ComposeRule::Kind;
+  EXPECT_NE(FirstDifference<ForgetsRules<Kind::kGraft>>(), "");
+  EXPECT_NE(FirstDifference<ForgetsRules<Kind::kExclude>>(), "");
+  EXPECT_NE(FirstDifference<ForgetsRules<Kind::kEmpty>>(), "");
+  EXPECT_NE(FirstDifference<KeepsWhatWasVolatile>(), "");
+  EXPECT_NE(FirstDifference<LetsReadOnlyPartsChange>(), "");
+  EXPECT_NE(FirstDifference<SealsNothing>(), "");
+}
 
 TEST(CanaryTest, MistakesOfContentAreCaught) {
   EXPECT_NE(FirstDifference<CanaryHost<LosesAByteAtBlockEdges>>(), "");

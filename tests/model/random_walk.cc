@@ -10,7 +10,7 @@
 namespace prism::model {
 namespace {
 
-constexpr fs::Caller kAll{};
+constexpr fs::Caller kAll{.check_permission = true};
 
 Operation Simple(OpKind kind) {
   Operation operation;
@@ -59,6 +59,7 @@ Result<std::string> ReadRange(fs::FileSystem& file_system, InodeId ino, const Ex
 std::string Pair::WalkContent(const Handle& handle, bool settled) {
   auto model_extents = ExtentsOf(*model_, handle.model);
   auto real_extents = ExtentsOf(*real_, handle.real);
+  if (way_ == Way::kNfs) real_extents.emplace();  // it cannot be asked
   if (!model_extents || !real_extents) return "the extents could not be listed";
   model_extents->insert(model_extents->end(), real_extents->begin(), real_extents->end());
   bool all_zero = true;
@@ -73,6 +74,7 @@ std::string Pair::WalkContent(const Handle& handle, bool settled) {
     if (a != expected->end() || b != found->end())
       return fmt::format("contents differ at {}", extent.first + (a - expected->begin()));
   }
+  if (way_ == Way::kMount) return {};  // its blocks are what the kernel was told last
   auto attr = real_->Getattr(kAll, handle.real);
   if (!attr) return "attributes are gone";
   if (!all_zero && attr->used_bytes == 0) return "there is data, but used_bytes is 0";
@@ -109,7 +111,7 @@ std::string Pair::WalkInode(Handle& handle, bool settled) {
   };
   std::string difference = step(OpKind::kGetattr);
   if (!difference.empty() || handle.gone) return difference;
-  difference = WalkXattrs(handle);
+  if (way_ != Way::kNfs) difference = WalkXattrs(handle);
   if (!difference.empty()) return difference;
   switch (handle.type) {
     case fs::FileType::kDirectory: {
@@ -131,6 +133,7 @@ std::string Pair::WalkInode(Handle& handle, bool settled) {
 
 std::string Pair::Walk(bool settle) {
   uint64_t used = 0;
+  if (way_ == Way::kNfs) settle = false;
   if (settle && !real_->Sync(kAll)) return "Sync failed";
   for (size_t i = 0; i < handles_.size(); ++i) {
     std::string difference = WalkInode(handles_[i], settle);
@@ -139,13 +142,25 @@ std::string Pair::Walk(bool settle) {
                          difference);
     if (auto attr = real_->Getattr(kAll, handles_[i].real)) used += attr->used_bytes;
   }
-  return WalkUsage(used);
+  std::string difference = WalkForeign();
+  return difference.empty() ? WalkUsage(used) : difference;
+}
+
+std::string Pair::WalkForeign() {
+  for (InodeId ino : foreign_) {
+    if (by_real_.contains(ino)) continue;
+    auto attr = real_->Getattr(kAll, ino);
+    if (attr || attr.error() != Err::kStale)
+      return fmt::format("'{}': inode {} of another volume is {}", name_, ino,
+                         NameOf(attr ? Err::kOk : attr.error()));
+  }
+  return {};
 }
 
 // What nobody holds any more is freed in the background.
-// A snapshot keeps it, and nobody can look at it there.
+// A snapshot keeps it, and nobody can look at it there; so does what is sealed.
 std::string Pair::WalkUsage(uint64_t used) {
-  if (read_only()) return {};
+  if (read_only() || sealed_ || way_ != Way::kContract) return {};
   auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (true) {
     auto expected = model_->Statfs(kAll);

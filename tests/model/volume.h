@@ -54,6 +54,7 @@ struct Node {
   std::map<uint64_t, std::string> names_by_cookie;
   uint64_t last_cookie = 2;
   InodeId parent = 0;
+  bool read_only = false;  // came with a part of a composed volume that must not change
 
   bool is_directory() const { return type == fs::FileType::kDirectory; }
 };
@@ -72,7 +73,11 @@ struct Volume {
   int64_t expires_sec = 0;
   std::set<std::string> holds;
   std::map<InodeId, Node> nodes;
-  InodeId last_ino = kRootInode;
+  // Directories of `prism compose --volatile`; those that have gone since too.
+  std::set<InodeId> volatiles;
+  uint32_t prefixes = 1;  // see clone/composition.h
+  uint32_t depth = 0;
+  bool composed = false;
   std::vector<ModelFileSystem*> attached;  // every one holds what is orphaned while it lives
   Locks locks;
 
@@ -85,6 +90,7 @@ struct Volume {
 struct World {
   std::mutex mutex;
   VolumeId last_id = 0;
+  InodeId last_ino = kRootInode;  // so that one number is one file in all that descends from it
   std::map<std::string, std::vector<fs::VolumeInfo>, std::less<>> answers;
   std::map<std::string, std::shared_ptr<Volume>> volumes;  // snapshots too, as NAME@LABEL
 };
@@ -93,5 +99,8 @@ fs::Timespec Now();
 fs::Attr AttrOf(const Node& node);
 // A volume with nothing but its root directory (mode 0755, owned by root).
 void MakeRoot(Volume& volume);
+// What a volume with volatile directories is when it has become: they are new, and empty. The world
+// is locked.
+void EmptyVolatiles(World& world, Volume& volume);
 
 }  // namespace prism::model

@@ -1,6 +1,8 @@
 // A composed volume over NFS.
 #include <set>
 
+#include "clone/composition.h"
+#include "server/nfs3/file_handle.h"
 #include "tests/nfs/nfs_fixture.h"
 
 namespace prism::nfs3 {
@@ -43,6 +45,52 @@ TEST_F(ComposedTest, IsOneFileSystemAndItsHandlesOutliveTheSource) {
   EXPECT_EQ(later.Getattr(file).nlink, 2u);
   EXPECT_EQ(later.Getattr(later.Lookup(later.Lookup(RootOf("new"), "b"), "x")).fileid,
             later.Getattr(file).fileid);
+}
+
+// With the store's own key: so it is not the handle's MAC alone that keeps them out.
+TEST_F(ComposedTest, ForgedHandlesOfWhatWasNotChosenAreStale) {
+  Client client = Connect();
+  const std::string dir = client.Mkdir(root_, "dir"), other = client.Mkdir(root_, "other");
+  for (const char* name : {"a", "b", "c"}) {
+    client.Create(dir, name);
+    client.Create(other, name);
+  }
+  const std::vector<fs::ComposeRule> rules = {
+      {fs::ComposeRule::Kind::kGraft, kVolume, "/dir", "/part", false},
+      {fs::ComposeRule::Kind::kExclude, {}, {}, "/other", false},
+      {fs::ComposeRule::Kind::kExclude, {}, {}, "/dir/a", false}};
+  const fs::VolumeInfo made = test::Must(host_->Compose("new", {kVolume, rules}));
+  test::Must(exports_->SetRules("new", "127.0.0.0/8(insecure)"));
+  const std::string root = RootOf("new"), part = client.Lookup(root, "part");
+  std::set<uint64_t> inside = {client.Getattr(root).fileid, client.Getattr(part).fileid,
+                               client.Getattr(client.Lookup(root, "dir")).fileid};
+  for (const char* name : {"a", "b", "c"}) {
+    inside.insert(client.Getattr(client.Lookup(part, name)).fileid);
+    if (*name != 'a')
+      inside.insert(client.Getattr(client.Lookup(client.Lookup(root, "dir"), name)).fileid);
+  }
+  EXPECT_EQ(inside.size(), 8u);
+
+  const auto codec = test::Must(HandleCodec::Open(*host_));
+  size_t reached = 0;
+  for (InodeId prefix = 0; prefix < 4; ++prefix)
+    for (VolumeId maker = 0; maker <= made.id; ++maker)
+      for (InodeId number = 0; number < 20; ++number) {
+        const InodeId ino =
+            (prefix << clone::kPrefixShift) + (maker << clone::kInodeLineBits) + number;
+        const HandleBytes bytes = codec->Encode({made.id, ino});
+        const std::string handle(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        const bool is_inside = inside.contains(ino);
+        reached += is_inside;
+        EXPECT_EQ(client.StatusOf(NFSPROC3_GETATTR, Args().Text(handle)),
+                  is_inside ? NFS3_OK : NFS3ERR_STALE)
+            << ino;
+        if (is_inside) continue;
+        EXPECT_EQ(client.StatusOf(NFSPROC3_LINK, Args().Text(handle).Text(root).Text("stolen")),
+                  NFS3ERR_STALE);
+        EXPECT_EQ(client.StatusOf(NFSPROC3_LOOKUP, Args().Text(handle).Text("a")), NFS3ERR_STALE);
+      }
+  EXPECT_EQ(reached, inside.size());
 }
 
 TEST_F(ComposedTest, ReadOnlyPartsAnswerRofs) {
