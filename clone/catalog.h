@@ -64,6 +64,9 @@ class Catalog : public cow::RootOwner {
  public:
   // Recovers. Volumes whose creation was never published are destroyed.
   static Outcome<std::unique_ptr<Catalog>> Open(const cow::EngineOptions& options);
+  // What Open would find, for a check; see cow::Engine. Only what reads may be called.
+  static Outcome<std::unique_ptr<Catalog>> OpenToLook(const cow::EngineOptions& options,
+                                                      std::unique_ptr<cow::OverlayKv> tables);
   ~Catalog() override;
 
   Outcome<CatalogEntry> Create(std::string_view name, bool importing);
@@ -149,10 +152,13 @@ class Catalog : public cow::RootOwner {
   Outcome<CatalogEntry> FinishCompose(VolumeId id, bool partial, const Request& request);
   // Of a composed volume's graft; nullopt: the volume has just gone.
   std::optional<CatalogEntry> Part(VolumeId id);
-  // Some volumes whose totals are not known, with what tells whether that has changed.
-  std::vector<std::pair<CatalogEntry, uint64_t>> Uncounted(size_t max);
-  // Adds what the volume's totals lacked, unless it has been given another tree since.
+  // Volumes whose totals are not known, but only bounded from above (clone/composition.h).
+  std::vector<VolumeId> Uncounted();
+  // The volume's totals were wrong by that, unless they have become so in another way since it had
+  // been replaced so often (Volume::times_replaced).
   void SetCounted(VolumeId id, uint64_t replaced, int64_t inodes, int64_t bytes);
+  // They say more than there is: something is being cut off. Not durable by itself.
+  void SetUncounted(VolumeId id);
 
   Outcome<CatalogEntry> Find(std::string_view name);
   Outcome<CatalogEntry> Find(VolumeId id);
@@ -193,6 +199,8 @@ class Catalog : public cow::RootOwner {
   Outcome<VolumeSet> ChooseToDestroy(const std::vector<std::string>& names, bool recursive);
   Outcome<ComposeRecord> PlanCompose(const ComposePlan& plan, VolumeSet& sources);
   void AddParts(VolumeSet& volumes);         // those that only these use
+  // Of the grafts from this one on, as if all of each part were in the volume.
+  void AddPartTotals(VolumeRow& row, size_t from_graft);
   void NoteUncounted(const Volume& volume);  // whether it is
   Lsn DestroyLocked(VolumeSet volumes, const Request& request);
 
@@ -214,6 +222,7 @@ class Catalog : public cow::RootOwner {
   std::shared_ptr<Volume> ApplyCompose(const ComposeRecord& record);
   void ApplyComposed(Volume& volume, const ComposedRecord& record);
   void ApplyCounted(Volume& volume, const CountedRecord& record);
+  void ApplyUncounted(Volume& volume);
   Status ReplayCompose(cow::RecordType type, std::string_view payload);
   Status ReplaySnapshots(cow::RecordType type, std::string_view payload, Lsn lsn);
   Result<std::shared_ptr<Volume>> ForReplay(VolumeId id);

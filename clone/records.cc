@@ -138,12 +138,8 @@ bool GetRow(ByteReader& reader, VolumeRow& row) {
 
 cow::VolumeUsage VolumeRow::Usage() const {
   cow::VolumeUsage all;
-  // Of a composed volume more may have been taken away than has been counted yet.
-  auto at_least = [&](uint64_t n) {
-    return composition.uncounted && static_cast<int64_t>(n) < 0 ? 0 : n;
-  };
-  all.inodes = at_least(inodes);
-  all.bytes = at_least(bytes);
+  all.inodes = inodes;
+  all.bytes = bytes;
   all.quota = quota;
   if (quota.exclusive) {
     all.charged_from = own_from;

@@ -129,12 +129,18 @@ struct ComposedRecord {  // RecordType::kComposed: the rules have been followed;
   static Result<ComposedRecord> Decode(std::string_view payload);
 };
 
-struct CountedRecord {  // RecordType::kCounted: what the totals of a composed volume lacked
+struct CountedRecord {  // RecordType::kCounted: by how much a composed volume's totals were wrong
   VolumeId volume = 0;
   int64_t inodes = 0;
   int64_t bytes = 0;
   std::string Encode() const;
   static Result<CountedRecord> Decode(std::string_view payload);
+};
+
+struct UncountedRecord {  // RecordType::kUncounted: totals say more than there is, until kCounted
+  VolumeId volume = 0;
+  std::string Encode() const;
+  static Result<UncountedRecord> Decode(std::string_view payload);
 };
 
 // Up to what the volume holds now.

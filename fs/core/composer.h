@@ -45,8 +45,9 @@ class Composer {
   // A directory stays, or is made, with nothing in it.
   Outcome<void> Empty(std::string_view path, bool is_volatile);
 
-  // Empties volatile directories; all, or those that were emptied for another volume.
-  Status EmptyVolatile(bool all);
+  // Empties volatile directories; all, or those that were emptied for another volume. Before the
+  // volume's totals are more than it has, which is where any had something in it, `before_losing`.
+  Status EmptyVolatile(bool all, FunctionRef<void()> before_losing);
 
   // Something was cut off that had something in it.
   bool partial() const { return partial_; }

@@ -55,7 +55,7 @@ struct VolumeInfo {
   uint64_t charged_bytes = 0;  // what counts against quota.bytes
   uint32_t attached = 0;       // FileSystem objects alive
   bool composed = false;
-  // inodes and logical_bytes lack what its parts brought: that is being counted.
+  // inodes, logical_bytes and charged_bytes are at most that: it is still being counted.
   bool uncounted = false;
 };
 

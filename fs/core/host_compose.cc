@@ -105,7 +105,9 @@ std::shared_ptr<cow::VolumeMap> HostImpl::OpenMapOf(const std::shared_ptr<clone:
 void HostImpl::EmptyVolatile(cow::VolumeMap& map, VolumeId id, bool all) {
   auto* composed = dynamic_cast<ComposedMap*>(&map);
   if (composed == nullptr) return;
-  const Status emptied = Composer(*composed, id).EmptyVolatile(all);
+  std::lock_guard lock(totals_mutex_);
+  const Status emptied =
+      Composer(*composed, id).EmptyVolatile(all, [&] { catalog_->SetUncounted(id); });
   if (emptied || emptied.error() == Err::kStale) return;
   spdlog::error("volume {}: its volatile directories cannot be emptied ({}); it is not shown", id,
                 NameOf(emptied.error()));
@@ -122,7 +124,7 @@ Outcome<bool> HostImpl::FollowRules(const CatalogEntry& entry, const ComposeOpti
   if (map == nullptr) return Explain(Err::kNoEntry, "the new volume was destroyed meanwhile");
   Composer composer(*map, entry.row.id);
   // Before anything else: nobody has looked yet.
-  if (Status emptied = composer.EmptyVolatile(false); !emptied)
+  if (Status emptied = composer.EmptyVolatile(false, [] {}); !emptied)
     return Failed(emptied.error(), "emptying the base's volatile directories");
   size_t grafted = composition.grafts.size();
   for (const ComposeRule& rule : options.rules) grafted -= rule.kind == ComposeRule::Kind::kGraft;
@@ -166,6 +168,7 @@ Outcome<VolumeInfo> HostImpl::Compose(std::string_view name, const ComposeOption
   const clone::ComposePlan plan = PlanOf(name, options);
   std::vector<std::string> arguments = plan.rules;
   arguments.emplace_back(name);
+  if (options.preparation != nullptr) arguments.push_back(options.preparation->description);
   PRISM_ASSIGN(const clone::Request request, clone::NameRequest(request_key, "compose", arguments));
   PRISM_ASSIGN(const auto done, catalog_->FindDone(request));
   if (done) return InfoOf(done->front());
@@ -182,8 +185,12 @@ Outcome<VolumeInfo> HostImpl::Compose(std::string_view name, const ComposeOption
     }
     PRISM_ASSIGN(entry, catalog_->Compose(plan));
   }
-  const Outcome<bool> partial = FollowRules(entry, options);
+  Outcome<bool> partial = FollowRules(entry, options);
+  if (partial && options.preparation != nullptr)
+    if (const Outcome<void> prepared = Prepare(entry, name, *options.preparation); !prepared)
+      partial = tl::unexpected(prepared.error());
   if (!partial) {
+    DropCores({entry.row.id});
     (void)catalog_->Destroy({std::string(name)});
     return tl::unexpected(partial.error());
   }

@@ -110,7 +110,7 @@ class HostImpl : public Host {
   Outcome<void> FindOrigins(clone::CatalogEntry entry, InodeId ino, std::string_view path,
                             std::vector<FileOrigin>& origins);
   void StartCounting();
-  void CountComposed(const clone::CatalogEntry& entry, uint64_t replaced);
+  void CountComposed(VolumeId id);
   Outcome<Found> FindInPart(VolumeId id, std::string_view path);
   Outcome<clone::CatalogEntry> FindReady(VolumeId id);  // kBusy: an import
   std::shared_ptr<VolumeCore> OpenCoreOf(VolumeId id);  // null: nobody works with it
@@ -172,8 +172,12 @@ class HostImpl : public Host {
   bool stopping_ = false;  // guarded by background_mutex_
   std::thread background_;
 
+  // Held while something is cut off that totals count, and while what is to be counted is pinned.
+  std::mutex totals_mutex_;
   std::atomic<bool> stop_counting_{false};
   std::future<void> counting_;  // started by background_
+  // Where counting failed, and when. Background_'s while nothing is counted, else counting_'s.
+  std::map<VolumeId, std::chrono::steady_clock::time_point> count_failed_;
 };
 
 }  // namespace prism::fs
