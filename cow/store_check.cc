@@ -28,6 +28,7 @@ Status StoreCheck::Recount(std::span<const NodeId> roots) {
   PRISM_TRY(ReadSuperblock());
   for (NodeId root : roots) ++nodes_[root].references;
   PRISM_TRY(CountNodes());
+  if (!has_superblock_ && report_.nodes > 0) report_.Say("the superblock is missing");
   PRISM_TRY(CompareReferences());
   PRISM_TRY(CountChunks());
   CheckPlaces();
@@ -36,19 +37,17 @@ Status StoreCheck::Recount(std::span<const NodeId> roots) {
 
 Status StoreCheck::ReadSuperblock() {
   std::string value;
-  PRISM_ASSIGN(bool found, tables_.Get(Table::kMeta, "superblock", value));
-  ByteReader reader(value);
-  if (found) {
+  PRISM_ASSIGN(has_superblock_, tables_.Get(Table::kMeta, "superblock", value));
+  if (has_superblock_) {
+    ByteReader reader(value);
     const uint32_t format = reader.Get<uint32_t>();
     next_node_ = reader.Get<uint64_t>();
     live_nodes_ = reader.Get<uint64_t>();
     next_chunk_ = reader.Get<uint64_t>();
     reader.Get<uint64_t>();  // the cut
     if (!reader.Finished() || format != kStoreFormat) report_.Say("the superblock does not decode");
-  } else {
-    report_.Say("the superblock is missing");
   }
-  PRISM_ASSIGN(found, tables_.Get(Table::kMeta, "dead", value));
+  PRISM_ASSIGN(const bool found, tables_.Get(Table::kMeta, "dead", value));
   ByteReader dead(found ? std::string_view(value) : std::string_view());
   while (dead.remaining() >= sizeof(NodeId)) ++nodes_[dead.Get<NodeId>()].references;
   if (!dead.Finished()) report_.Say("the list of dropped trees does not decode");

@@ -86,7 +86,9 @@ class StoreCheck {
   const std::string segments_directory_;
   const CarriedChunks* const carried_;
   CheckReport& report_;
-  uint64_t next_node_ = 0, live_nodes_ = 0, next_chunk_ = 0;
+  // As in a store that has not had a checkpoint.
+  uint64_t next_node_ = 1, live_nodes_ = 0, next_chunk_ = 1;
+  bool has_superblock_ = false;
   std::unordered_map<NodeId, NodeSeen> nodes_;
   std::unordered_map<ChunkId, ChunkSeen> chunks_;
   std::unordered_set<ChunkId> bad_chunks_;

@@ -43,8 +43,9 @@ class OfflineCheck {
     std::string value;
     const Result<bool> found = tables_.Get(cow::Table::kMeta, "superblock", value);
     constexpr size_t kCutAt = sizeof(uint32_t) + 3 * sizeof(uint64_t);
-    if (!found || !*found || value.size() != kCutAt + sizeof(Lsn)) return;  // reported by CheckTables
-    const Lsn cut = ByteReader(std::string_view(value).substr(kCutAt)).Get<Lsn>();
+    Lsn cut = 0;  // of a store that has not had a checkpoint
+    if (!found || (*found && value.size() != kCutAt + sizeof(Lsn))) return;  // CheckTables says so
+    if (*found) cut = ByteReader(std::string_view(value).substr(kCutAt)).Get<Lsn>();
     cow::Journal journal(directory_ + "/journal", {}, true);
     const Status read = journal.Replay(cut, [&](Lsn, std::string_view payload) -> Status {
       ++records_;
