@@ -102,9 +102,11 @@ class Catalog : public cow::RootOwner {
   Outcome<CatalogEntry> Rollback(std::string_view snapshot, const Request& request = {});
   // What `branch`, a pin that its owner has changed, holds becomes the volume's content, if that is
   // still what was pinned as `as_of` (kAgain: it has changed). The branch is gone then. A snapshot
-  // of that label keeps what the volume held. One record.
+  // of that label keeps what the volume held. One record. own_bytes: see ReplaceRecord. A volume that
+  // is given what was made of another comes from that one from now on.
   Outcome<CatalogEntry> Replace(const CatalogEntry& branch, const CatalogEntry& as_of,
-                                VolumeId volume, std::string_view label, const Request& request);
+                                VolumeId volume, std::string_view label, int64_t own_bytes,
+                                const Request& request);
   // What has holds cannot be destroyed, nor expire. Idempotent.
   Outcome<CatalogEntry> Hold(std::string_view name, std::string_view tag,
                              const Request& request = {});

@@ -38,6 +38,7 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
   // take it first. REQUIRES: whoever holds it needs none itself.
   std::unique_lock<FairSharedMutex> HoldWriters() { return std::unique_lock(writers_); }
   Composition composition();
+  cow::NodeId Root();
   uint64_t times_replaced() const { return replaced_.load(std::memory_order_acquire); }
   bool is_snapshot() const { return row_.snapshot_of != 0; }  // never changes
 

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 
 #include "fs/core/composed_map.h"
 #include "fs/core/composer.h"
@@ -112,6 +113,23 @@ void HostImpl::EmptyVolatile(cow::VolumeMap& map, VolumeId id, bool all) {
   spdlog::error("volume {}: its volatile directories cannot be emptied ({}); it is not shown", id,
                 NameOf(emptied.error()));
   composed->Break(emptied.error());
+}
+
+uint64_t HostImpl::ReferencedBytes(const clone::VolumeRow& row) {
+  uint64_t bytes = row.usage.chunk_bytes + row.usage.node_bytes;
+  std::set<VolumeId> seen;
+  std::vector<clone::Graft> left = row.composition.grafts;
+  while (!left.empty()) {
+    const VolumeId id = left.back().part;
+    left.pop_back();
+    if (!seen.insert(id).second) continue;
+    const std::optional<CatalogEntry> part = catalog_->Part(id);
+    if (!part) continue;  // the volume has just gone
+    bytes += part->row.usage.chunk_bytes + part->row.usage.node_bytes;
+    const std::vector<clone::Graft>& more = part->row.composition.grafts;
+    left.insert(left.end(), more.begin(), more.end());
+  }
+  return bytes;
 }
 
 Outcome<bool> HostImpl::FollowRules(const CatalogEntry& entry, const ComposeOptions& options) {

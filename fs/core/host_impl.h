@@ -24,10 +24,6 @@ inline tl::unexpected<Failure> Failed(Err err, std::string_view what) {
   return Explain(err, "{} failed ({}): see the server's log", what, NameOf(err));
 }
 
-inline uint64_t ReferencedBytes(const clone::VolumeRow& row) {
-  return row.usage.chunk_bytes + row.usage.node_bytes;
-}
-
 // Of the names of requests.
 std::string TextOf(const cow::QuotaChange& change);
 
@@ -116,6 +112,8 @@ class HostImpl : public Host {
   std::shared_ptr<VolumeCore> OpenCoreOf(VolumeId id);  // null: nobody works with it
   std::vector<std::pair<VolumeId, std::shared_ptr<VolumeCore>>> Cores();
   VolumeInfo InfoOf(const clone::CatalogEntry& entry);
+  // With all of a composed volume's parts, each once: it keeps them.
+  uint64_t ReferencedBytes(const clone::VolumeRow& row);
   std::vector<VolumeInfo> InfosOf(const std::vector<clone::CatalogEntry>& entries);
   Outcome<ExclusiveUsage> CountExclusive(std::vector<clone::CatalogEntry> entries);
   void DropCores(const std::vector<VolumeId>& ids);
