@@ -102,8 +102,8 @@ class Catalog : public cow::RootOwner {
   Outcome<CatalogEntry> Rollback(std::string_view snapshot, const Request& request = {});
   // What `branch`, a pin that its owner has changed, holds becomes the volume's content, if that is
   // still what was pinned as `as_of` (kAgain: it has changed). The branch is gone then. A snapshot
-  // of that label keeps what the volume held. One record. own_bytes: see ReplaceRecord. A volume that
-  // is given what was made of another comes from that one from now on.
+  // of that label keeps what the volume held. One record. own_bytes: see ReplaceRecord. A volume
+  // that is given what was made of another comes from that one from now on.
   Outcome<CatalogEntry> Replace(const CatalogEntry& branch, const CatalogEntry& as_of,
                                 VolumeId volume, std::string_view label, int64_t own_bytes,
                                 const Request& request);
@@ -200,7 +200,7 @@ class Catalog : public cow::RootOwner {
   Outcome<SnapshotRecord> PlanSnapshot(const std::vector<std::string>& names, VolumeSet& sources);
   Outcome<VolumeSet> ChooseToDestroy(const std::vector<std::string>& names, bool recursive);
   Outcome<ComposeRecord> PlanCompose(const ComposePlan& plan, VolumeSet& sources);
-  void AddParts(VolumeSet& volumes);         // those that only these use
+  void AddParts(VolumeSet& volumes);  // those that only these use
   // Of the grafts from this one on, as if all of each part were in the volume.
   void AddPartTotals(VolumeRow& row, size_t from_graft);
   void NoteUncounted(const Volume& volume);  // whether it is

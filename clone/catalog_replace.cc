@@ -47,8 +47,8 @@ Outcome<CatalogEntry> Catalog::Replace(const CatalogEntry& branch, const Catalog
       if (LineageUntilNow(volume->row_) != as_of.row.past)
         return Explain(Err::kAgain, "volume \"{}\" is being changed", volume->row_.name);
       std::shared_lock gate(engine_->gate());
-      const ReplaceRecord record{volume_id, branch.row.id, snapshot.targets.front().id, NowSec(),
-                                 std::string(label), own_bytes};
+      const ReplaceRecord record{volume_id, branch.row.id,      snapshot.targets.front().id,
+                                 NowSec(),  std::string(label), own_bytes};
       VolumeRow answer = volume->row_;
       answer.inodes = branch.volume->row_.inodes;
       answer.bytes = branch.volume->row_.bytes;

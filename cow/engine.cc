@@ -38,7 +38,8 @@ Engine::Engine(const EngineOptions& options, std::unique_ptr<Kv> kv, bool read_o
       read_only_(read_only),
       kv_(std::move(kv)),
       segments_(options.directory + "/segments", read_only),
-      journal_(options.directory + "/journal", [this] { return segments_.Sync(); }, read_only),
+      journal_(
+          options.directory + "/journal", [this] { return segments_.Sync(); }, read_only),
       nodes_(*kv_, options.node_cache_bytes),
       references_(*kv_),
       chunks_(*kv_, segments_, journal_, gate_, {options.codec, options.chunk_cache_bytes}),

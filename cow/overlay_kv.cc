@@ -28,8 +28,7 @@ Result<bool> OverlayKv::Get(Table table, std::string_view key, std::string& valu
   return found->second.has_value();
 }
 
-Status OverlayKv::Scan(Table table,
-                       FunctionRef<bool(std::string_view, std::string_view)> visitor) {
+Status OverlayKv::Scan(Table table, FunctionRef<bool(std::string_view, std::string_view)> visitor) {
   return ScanFrom(table, {}, visitor);
 }
 
@@ -60,8 +59,7 @@ std::unique_ptr<KvBatch> OverlayKv::NewBatch() { return std::make_unique<Overlay
 Status OverlayKv::Write(KvBatch& batch) {
   auto& rows = static_cast<OverlayBatch&>(batch).rows_;
   for (size_t table = 0; table < kTableCount; ++table)
-    for (auto& [key, value] : rows[table])
-      changed_[table].insert_or_assign(key, std::move(value));
+    for (auto& [key, value] : rows[table]) changed_[table].insert_or_assign(key, std::move(value));
   return {};
 }
 

@@ -249,9 +249,9 @@ Outcome<std::unique_ptr<Kv>> Open(const RocksOptions& options, bool read_only) {
   std::error_code ignored;  // it would log an error about the directory of a new store
   if (!read_only) std::filesystem::create_directories(options.directory, ignored);
   const rocksdb::Status status =
-      read_only ? rocksdb::DB::OpenForReadOnly(db_options, options.directory, descriptors, &handles,
-                                               &db)
-                : rocksdb::DB::Open(db_options, options.directory, descriptors, &handles, &db);
+      read_only
+          ? rocksdb::DB::OpenForReadOnly(db_options, options.directory, descriptors, &handles, &db)
+          : rocksdb::DB::Open(db_options, options.directory, descriptors, &handles, &db);
   if (!status.ok()) {
     return Explain(status.IsCorruption() ? Err::kCorrupt : Err::kIo,
                    "cannot open the store in {}: {}", options.directory, status.ToString());

@@ -58,8 +58,7 @@ Result<bool> TableTree::ScanBelow(NodeId id, int level_below, Key first, Key las
   }
   const size_t start = node->ChildIndex(first);
   for (size_t i = start; i < node->count() && (i == start || node->keys[i] < last); ++i) {
-    PRISM_ASSIGN(const bool more,
-                 ScanBelow(node->children[i], node->level, first, last, visitor));
+    PRISM_ASSIGN(const bool more, ScanBelow(node->children[i], node->level, first, last, visitor));
     if (!more) return false;
   }
   return true;

@@ -16,8 +16,7 @@ class TableTree : public ReadView {
   TableTree(Kv& tables, NodeId root) : tables_(tables), root_(root) {}
 
   Result<bool> Get(Key key, std::string& value) const override;
-  Status Scan(Key first, Key last,
-              FunctionRef<bool(Key, std::string_view)> visitor) const override;
+  Status Scan(Key first, Key last, FunctionRef<bool(Key, std::string_view)> visitor) const override;
   VolumeUsage Usage() const override { return {}; }
 
  private:

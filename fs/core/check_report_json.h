@@ -1,4 +1,5 @@
-// A check's report as both `prism fsck` and the server's control socket tell it (server/PROTOCOL.md).
+// A check's report as both `prism fsck` and the server's control socket tell it
+// (server/PROTOCOL.md).
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -75,8 +75,8 @@ std::unique_ptr<ComposedCheck> ComposedCheck::Open(cow::Kv& tables, const Rows& 
   std::unique_ptr<cow::ReadView> view = own->Read();
   const bool partial = row.composition.partial;
   auto map = std::make_shared<ComposedMap>(std::move(own), std::move(tree), partial);
-  return std::unique_ptr<ComposedCheck>(new ComposedCheck(
-      std::move(map), std::move(view), partial, std::move(name), report));
+  return std::unique_ptr<ComposedCheck>(
+      new ComposedCheck(std::move(map), std::move(view), partial, std::move(name), report));
 }
 
 void ComposedCheck::CannotRead(InodeId ino, Err err) {
@@ -116,15 +116,14 @@ void ComposedCheck::FindInside() {
   while (!left.empty()) {
     const InodeId dir = left.back();
     left.pop_back();
-    const Status scanned =
-        tree().Scan(*own_, MakeKey(ItemType::kDirEntry, dir), EndKey(ItemType::kDirEntry, dir),
-                    [&](Key, std::string_view value) {
-                      const auto entry = DecodeEntry(value);
-                      if (entry && inside_.insert(entry->ino).second &&
-                          entry->type == FileType::kDirectory)
-                        left.push_back(entry->ino);
-                      return true;
-                    });
+    const Status scanned = tree().Scan(
+        *own_, MakeKey(ItemType::kDirEntry, dir), EndKey(ItemType::kDirEntry, dir),
+        [&](Key, std::string_view value) {
+          const auto entry = DecodeEntry(value);
+          if (entry && inside_.insert(entry->ino).second && entry->type == FileType::kDirectory)
+            left.push_back(entry->ino);
+          return true;
+        });
     if (!scanned) CannotRead(dir, scanned.error());
   }
 }
@@ -186,13 +185,12 @@ void ComposedCheck::GiveRecord(VolumeCheck& volume, InodeId ino) {
 
 void ComposedCheck::GiveItems(VolumeCheck& volume, ItemType type, InodeId ino) {
   const bool chosen = type == ItemType::kParent && IsChecked(ino);
-  const Status scanned = tree().Scan(*own_, MakeKey(type, ino), EndKey(type, ino),
-                                     [&](Key key, std::string_view value) {
-                                       const auto dir = chosen ? ParentDirectoryIn(value)
-                                                               : Result<InodeId>(kRootInode);
-                                       if (!dir || inside_.contains(*dir)) volume.Add(key, value);
-                                       return true;
-                                     });
+  const Status scanned = tree().Scan(
+      *own_, MakeKey(type, ino), EndKey(type, ino), [&](Key key, std::string_view value) {
+        const auto dir = chosen ? ParentDirectoryIn(value) : Result<InodeId>(kRootInode);
+        if (!dir || inside_.contains(*dir)) volume.Add(key, value);
+        return true;
+      });
   if (!scanned) CannotRead(ino, scanned.error());
 }
 

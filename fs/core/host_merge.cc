@@ -187,10 +187,11 @@ Outcome<MergeReport> HostImpl::TryMerge(const MergeJob& job, bool frozen) {
   for (const std::string& side : {job.mine, job.theirs}) {
     PRISM_ASSIGN(const clone::CatalogEntry entry, catalog_->Find(side));
     if (entry.row.composition.composed())
-      return Explain(Err::kNotSupported,
-                     "\"{}\" is composed: such volumes cannot be rebased or merged. Compose it anew "
-                     "from the newer sources",
-                     side);
+      return Explain(
+          Err::kNotSupported,
+          "\"{}\" is composed: such volumes cannot be rebased or merged. Compose it anew "
+          "from the newer sources",
+          side);
   }
   PRISM_ASSIGN(const std::string label, LabelFor(job));
   // A core even where nobody works with the volume: one that came up meanwhile would not be told.

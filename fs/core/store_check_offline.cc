@@ -66,8 +66,7 @@ class OfflineCheck {
     cow::EngineOptions options;
     options.directory = directory_;
     CheckReport report;
-    auto catalog =
-        clone::Catalog::OpenToLook(options, std::make_unique<cow::OverlayKv>(tables_));
+    auto catalog = clone::Catalog::OpenToLook(options, std::make_unique<cow::OverlayKv>(tables_));
     if (catalog) {
       PRISM_ASSIGN(report,
                    CheckTables((*catalog)->engine().kv(), nullptr, directory_, data, &carried_));

@@ -91,15 +91,13 @@ class ComposedFsck : public StoreToDamage {
   // Changes an item of this type that the own tree of "new" has of a grafted inode.
   template <typename F>
   void ChangeGrafted(ItemType type, F&& edit) {
-    ChangeItem(type, [&](cow::Node& node, size_t i) {
-      return IsGrafted(node.keys[i]) && edit(node, i);
-    });
+    ChangeItem(type,
+               [&](cow::Node& node, size_t i) { return IsGrafted(node.keys[i]) && edit(node, i); });
   }
   template <typename F>
   void ChangeGraftedRecord(F&& edit) {
-    ChangeRecord([&](InodeRecord& record) {
-      return record.attr.ino >> kPrefixShift != 0 && edit(record);
-    });
+    ChangeRecord(
+        [&](InodeRecord& record) { return record.attr.ino >> kPrefixShift != 0 && edit(record); });
   }
 };
 
@@ -194,8 +192,8 @@ TEST_F(ComposedFsck, ItemsThatDoNotDecode) {
     ChangeGrafted(type, [](cow::Node& node, size_t i) {
       return !node.value(i).empty() && (node.ReplaceValue(i, "?"), true);
     });
-  for (const char* words : {"its record does not decode", "does not decode",
-                            "one of its parents does not decode"})
+  for (const char* words :
+       {"its record does not decode", "does not decode", "one of its parents does not decode"})
     ExpectFound(words);
 }
 
@@ -238,6 +236,44 @@ TEST_F(ComposedFsck, DamageOfAPart) {
     batch.Delete(Table::kNode, cow::IdKey(volume.root));
   });
   ExpectFound("cannot be read");
+}
+
+// Nobody else's files stay uncounted for it; and what it may have is not forgotten.
+TEST_F(ComposedFsck, AVolumeThatCannotBeCounted) {
+  // Wherever /dir/sub/link's record is: in the part that is grafted, and not needed to do so.
+  InodeId link = 0;
+  ChangeItem(ItemType::kDirEntry, [&](cow::Node& node, size_t i) {
+    const auto entry = DecodeEntry(node.value(i));
+    link = entry && entry->name == "link" ? entry->ino : 0;
+    return link != 0;
+  });
+  Change([&](cow::Kv& kv, cow::KvBatch& batch) {
+    Must(kv.Scan(Table::kNode, [&](std::string_view key, std::string_view value) {
+      const cow::NodePtr node(Must(cow::Node::Decode(cow::IdFromKey(key), value)));
+      const size_t at = node->LowerBound(MakeKey(ItemType::kInode, link));
+      if (!node->is_leaf() || at == node->count()) return true;
+      if (!(node->keys[at] == MakeKey(ItemType::kInode, link))) return true;
+      std::string bytes(value);
+      bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+      batch.Put(Table::kNode, key, bytes);
+      return true;
+    }));
+  });
+  auto host = Open();
+  Must(host->Create("fine", false));
+  Make(*Must(host->Attach("fine", false)), kRootInode, "file", FileType::kRegular, "text");
+  using Kind = ComposeRule::Kind;
+  ComposeOptions options;
+  options.rules = {{Kind::kGraft, "source", "/dir", "/a"}};
+  Must(host->Compose("bad", options));
+  options.rules = {{Kind::kGraft, "fine", "/", "/a"}};
+  Must(host->Compose("good", options));
+  for (int i = 0; i < 200 && Must(host->Show("good")).uncounted; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_FALSE(Must(host->Show("good")).uncounted);
+  EXPECT_EQ(Must(host->Show("good")).inodes, 3u);
+  EXPECT_TRUE(Must(host->Show("bad")).uncounted);
+  EXPECT_GE(Must(host->Show("bad")).inodes, 40u) << "at most";
 }
 
 TEST_F(ComposedFsck, OnlineToo) {

@@ -29,7 +29,7 @@ inline std::string Noise(size_t size, uint32_t seed) {
 }
 
 inline InodeId Make(FileSystem& fs, InodeId dir, const std::string& name, FileType type,
-             std::string_view data = {}) {
+                    std::string_view data = {}) {
   CreateArgs args;
   args.parent = dir;
   args.name = name;

@@ -52,13 +52,14 @@ class JournalFsck : public StoreToDamage {
     const InodeId dir = Must(fs->Lookup(Caller{}, kRootInode, "dir")).attr.ino;
     for (int i = 0; i < 50; ++i) Must(fs->Unlink(Caller{}, dir, "file" + std::to_string(i)));
     for (int i = 0; i < 20; ++i) {
-      const InodeId ino = Make(*fs, dir, "new" + std::to_string(i), FileType::kRegular,
-                               Noise(5000 + i, 1000 + i));
+      const InodeId ino =
+          Make(*fs, dir, "new" + std::to_string(i), FileType::kRegular, Noise(5000 + i, 1000 + i));
       Must(fs->Fsync(Caller{}, ino, false));
     }
     Must(host.Clone("base", {"clone"}));
-    Must(host.Compose("composed", {"base", {{ComposeRule::Kind::kGraft, "clone", "/dir", "/part"},
-                                            {ComposeRule::Kind::kExclude, "", "", "/dir"}}}));
+    Must(host.Compose("composed", {"base",
+                                   {{ComposeRule::Kind::kGraft, "clone", "/dir", "/part"},
+                                    {ComposeRule::Kind::kExclude, "", "", "/dir"}}}));
     Must(host.Destroy({"clone"}));
     Must(host.Flush());
   }
@@ -71,10 +72,9 @@ class JournalFsck : public StoreToDamage {
       EXPECT_EQ(::lstat(entry.path().c_str(), &status), 0);
       std::ostringstream content;
       if (entry.is_regular_file()) content << std::ifstream(entry.path()).rdbuf();
-      files[entry.path()] =
-          fmt::format("{} {}.{} {} {}", status.st_size, status.st_mtim.tv_sec,
-                      status.st_mtim.tv_nsec, status.st_blocks,
-                      std::hash<std::string>()(std::move(content).str()));
+      files[entry.path()] = fmt::format("{} {}.{} {} {}", status.st_size, status.st_mtim.tv_sec,
+                                        status.st_mtim.tv_nsec, status.st_blocks,
+                                        std::hash<std::string>()(std::move(content).str()));
     }
     return files;
   }
@@ -106,6 +106,38 @@ TEST_F(JournalFsck, WhatOnlyTheJournalHasIsCheckedAndNothingChanges) {
   EXPECT_EQ(online.inodes, report.inodes);
   EXPECT_EQ(online.chunks, report.chunks);
   EXPECT_EQ(online.volumes, report.volumes);
+}
+
+TEST_F(JournalFsck, RebasesAndMergesToo) {
+  KillAfter([](Host& host) {
+    Fill(host);
+    Must(host.Snapshot({"base@v1"}, 0));
+    Must(host.Clone("base", {"web", "side"}));
+    for (const char* name : {"web", "base"}) {
+      auto fs = Must(host.Attach(name, false));
+      for (int i = 0; i < 20; ++i)
+        Make(*fs, kRootInode, name + std::to_string(i), FileType::kRegular,
+             Noise(30000, *name + i));
+    }
+    Must(host.Flush());
+    Must(host.Snapshot({"base@v2"}, 0));
+    Must(host.Rebase({"web"}, "base@v2", {}));
+    Must(host.Clone("web", {"child"}));
+    Make(*Must(host.Attach("child", false)), kRootInode, "more", FileType::kRegular,
+         Noise(100000, 999));
+    Must(host.Merge("child", "web", {}));
+    Must(host.SetQuota("web", {.exclusive = true}));
+    Must(host.Flush());
+  });
+  const cow::CheckReport report = Check(true);
+  EXPECT_EQ(Text(report), "");
+  EXPECT_TRUE(report.journal_included);
+  auto host = Open();
+  const VolumeInfo web = Must(host->Show("web"));
+  EXPECT_EQ(web.parent, "base@v2");
+  EXPECT_GE(web.charged_bytes, 20 * 30000u + 100000u);
+  EXPECT_LE(web.charged_bytes, 20 * 30000u + 100000u + 60000u);
+  EXPECT_EQ(Text(Must(host->Check(true))), "");
 }
 
 // A power cut may take what the journal holds another time.
@@ -158,8 +190,8 @@ TEST_F(JournalFsck, RecordsThatDoNotFollowOrApply) {
     cow::Journal journal(store_ + "/journal", [] { return Status(); });
     Must(journal.Replay(cut, [](Lsn, std::string_view) { return Status(); }));
     ASSERT_EQ(journal.last_lsn(), cut);
-    Must(journal.WaitDurable(journal.Append(
-        clone::RenameRecord{999, "nobody"}.Encode(cow::RecordType::kRename))));
+    Must(journal.WaitDurable(
+        journal.Append(clone::RenameRecord{999, "nobody"}.Encode(cow::RecordType::kRename))));
   }
   ExpectFound("does not apply to the last checkpoint");
   EXPECT_EQ(Check().journal_records, 1u);
