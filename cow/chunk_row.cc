@@ -1,8 +1,11 @@
 #include "cow/chunk_row.h"
 
 #include <lz4.h>
-#include <openssl/evp.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>  // xxhash.h with the widest instructions that the processor has
+#else
 #include <xxhash.h>
+#endif
 #include <zstd.h>
 
 #include <algorithm>
@@ -94,14 +97,6 @@ Result<ChunkRow> ChunkRow::DecodeFrom(ByteReader& reader) {
     row.checksums[unit] = reader.Get<uint32_t>();
   if (reader.failed()) return Fail(Err::kCorrupt);
   return row;
-}
-
-ContentHash HashContent(std::span<const std::byte> data) {
-  ContentHash hash;
-  unsigned length = 0;
-  int ok = EVP_Digest(data.data(), data.size(), hash.data(), &length, EVP_sha256(), nullptr);
-  PRISM_CHECK(ok == 1 && length == hash.size());
-  return hash;
 }
 
 std::string Compress(Codec codec, std::span<const std::byte> data) {

@@ -7,13 +7,12 @@
 #include <string>
 #include <string_view>
 
+#include "cow/content_hash.h"
 #include "cow/extent.h"
 #include "cow/segment_store.h"
 #include "fs/base/bytes.h"
 
 namespace prism::cow {
-
-using ContentHash = std::array<uint8_t, 32>;  // SHA-256 of the uncompressed bytes
 
 enum class Codec : uint8_t { kNone = 0, kLz4 = 1, kZstd = 2 };  // on disk: never renumber
 
@@ -37,8 +36,6 @@ struct ChunkRow {
   static Result<ChunkRow> Decode(std::string_view bytes);
   static Result<ChunkRow> DecodeFrom(ByteReader& reader);  // a row, and what follows is left
 };
-
-ContentHash HashContent(std::span<const std::byte> data);
 
 // Compressed bytes, or empty if that would not save at least one unit of the medium.
 std::string Compress(Codec codec, std::span<const std::byte> data);

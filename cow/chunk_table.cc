@@ -47,9 +47,11 @@ Result<std::vector<ChunkPin>> ChunkTable::PutAll(Contents contents) {
   std::vector<ChunkPin> pins(contents.size());
   std::vector<NewChunk> chunks;
   std::vector<std::pair<size_t, ContentHash>> again;  // content that came twice
+  for (const auto& content : contents)
+    PRISM_CHECK(!content.empty() && content.size() <= kBlockSize);
+  const std::vector<ContentHash> hashes = HashContents(contents);
   for (size_t i = 0; i < contents.size(); ++i) {
-    PRISM_CHECK(!contents[i].empty() && contents[i].size() <= kBlockSize);
-    const ContentHash hash = HashContent(contents[i]);
+    const ContentHash& hash = hashes[i];
     if (std::any_of(chunks.begin(), chunks.end(),
                     [&](const NewChunk& chunk) { return chunk.row.hash == hash; })) {
       again.emplace_back(i, hash);

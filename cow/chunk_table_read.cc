@@ -10,8 +10,19 @@
 namespace prism::cow {
 namespace {
 
+constexpr size_t kKeptMin = 16384;  // less is copied faster
+
 std::string_view ViewOf(std::span<const std::byte> data) {
   return {reinterpret_cast<const char*>(data.data()), data.size()};
+}
+
+// A part of a chunk, if it is not a small one: it keeps the whole in memory.
+bool Keep(const ChunkCache::Bytes& bytes, const ChunkRead& read) {
+  if (read.kept == nullptr || read.offset + read.out.size() > bytes->size() ||
+      read.out.size() < kKeptMin || read.out.size() < bytes->size() / 2)
+    return false;
+  *read.kept = {bytes, {bytes->data() + read.offset, read.out.size()}};
+  return true;
 }
 
 void CopyOut(const ChunkBytes& bytes, const ChunkRead& read) {
@@ -94,7 +105,7 @@ Status ChunkTable::ReadAll(std::span<const ChunkRead> reads) {
       continue;
     }
     if (ChunkCache::Bytes bytes = cache_.Find(read.id)) {
-      CopyOut(*bytes, read);
+      if (!Keep(bytes, read)) CopyOut(*bytes, read);
       continue;
     }
     PRISM_ASSIGN(const ChunkPlace place, PlaceOf(read.id));
@@ -129,7 +140,7 @@ Status ChunkTable::Finish(const Fetch& fetch) {
   if (fetch.raw == nullptr) return {};
   if (fetch.packed != nullptr)
     PRISM_TRY(Decompress(fetch.place.codec, ViewOf(fetch.stored), fetch.raw->span()));
-  CopyOut(*fetch.raw, fetch.read);
+  if (!Keep(fetch.raw, fetch.read)) CopyOut(*fetch.raw, fetch.read);
   cache_.Insert(fetch.read.id, fetch.raw);
   return {};
 }

@@ -90,6 +90,11 @@ void File::StartWriteBack(uint64_t offset, uint64_t size_bytes) {
                           SYNC_FILE_RANGE_WRITE);
 }
 
+void File::DropCached(uint64_t offset, uint64_t size_bytes) {
+  (void)::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size_bytes),
+                        POSIX_FADV_DONTNEED);
+}
+
 Result<uint64_t> File::Size() const {
   struct stat status;
   if (::fstat(descriptor_, &status) != 0) return Failed(path_, "fstat", errno);

@@ -35,6 +35,8 @@ class File {
   Status ReadAt(uint64_t offset, std::span<const std::span<std::byte>> parts);
   Status SyncData();
   void StartWriteBack(uint64_t offset, uint64_t size_bytes);  // a hint
+  // What of it is on the disk leaves the page cache; a hint.
+  void DropCached(uint64_t offset, uint64_t size_bytes);
   Result<uint64_t> Size() const;
   bool is_open() const { return descriptor_ >= 0; }
   int descriptor() const { return descriptor_; }

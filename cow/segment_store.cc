@@ -140,6 +140,7 @@ Status SegmentStore::WriteExtents(std::span<const std::string_view> contents,
     // Much will be synced soon: the disk may begin, so that whoever waits then waits less.
     const uint64_t size_bytes = uint64_t{next - extents[first].unit} * kUnitBytes;
     if (size_bytes >= kWriteBackFrom) file->StartWriteBack(offset, size_bytes);
+    window_.Add(file, offset, size_bytes);
     first = end;
   }
   return {};

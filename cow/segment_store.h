@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "cow/file.h"
+#include "cow/page_window.h"
 
 namespace prism::cow {
 
@@ -79,6 +80,7 @@ class SegmentStore {
  private:
   static constexpr uint32_t kUnits = kSegmentBytes / kUnitBytes;
   static constexpr size_t kOpenFilesMax = 256;
+  static constexpr uint64_t kPageWindowBytes = uint64_t{256} << 20;
 
   struct Segment {
     std::vector<uint64_t> bitmap = std::vector<uint64_t>(kUnits / 64);
@@ -122,6 +124,7 @@ class SegmentStore {
   std::list<uint32_t> open_order_;  // least recently used first
   std::mutex sync_mutex_;           // one Sync at a time: a second must wait for the first's files
   bool sync_failed_ = false;        // guarded by sync_mutex_
+  PageWindow window_{kPageWindowBytes};
   std::atomic<uint64_t> used_units_{0};
   std::atomic<int64_t> free_bytes_{0};  // as last looked up, without what was written since
   std::atomic<int64_t> free_checked_ms_{0};

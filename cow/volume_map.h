@@ -16,6 +16,7 @@
 #include "cow/quota.h"
 #include "fs/base/error.h"
 #include "fs/base/function_ref.h"
+#include "fs/base/kept_bytes.h"
 
 namespace prism::cow {
 
@@ -123,6 +124,9 @@ struct ChunkRead {
   ChunkId id = 0;
   uint32_t offset = 0;
   std::span<std::byte> out;
+  // If it is given, the bytes may be left where they are instead, for as long as this has them;
+  // else it stays empty, and they are in `out`.
+  KeptBytes* kept = nullptr;
 };
 
 // Content, stored once: SHA-256 over the whole store.

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include "vrpc/handshake.h"
 #include "vrpc/segment.h"
 
 namespace prism::vrpc {
@@ -19,7 +20,8 @@ namespace {
 namespace stdfs = std::filesystem;
 
 constexpr size_t kRegisterBytes = 256;
-constexpr size_t kDoorbellRegister = 12;  // peer << 16 | vector, 32 bits
+constexpr size_t kDoorbellRegister = 12;                // peer << 16 | vector, 32 bits
+constexpr std::chrono::milliseconds kByesTimeout{500};  // for all lanes that were left behind
 
 std::string FirstWord(const std::string& path) {
   std::ifstream file(path);
@@ -70,6 +72,10 @@ Outcome<Resource> MapResource(const PciDevice& device, int bar, size_t bytes) {
   return resource;
 }
 
+struct flock LockOf(uint32_t lane, short type) {
+  return {.l_type = type, .l_whence = SEEK_SET, .l_start = lane, .l_len = 1, .l_pid = 0};
+}
+
 class SysfsEndpoint final : public DeviceEndpoint {
  public:
   SysfsEndpoint(UniqueFd file, std::span<std::byte> memory, std::span<std::byte> registers)
@@ -118,13 +124,35 @@ Outcome<std::unique_ptr<DeviceEndpoint>> DeviceEndpoint::Open(const PciDevice& d
 
 Outcome<uint32_t> DeviceEndpoint::ClaimLane(uint32_t lanes) {
   for (uint32_t lane = 0; lane < lanes; ++lane) {
-    struct flock lock {
-      .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = lane, .l_len = 1
-    };
-    if (::fcntl(file_.get(), F_OFD_SETLK, &lock) == 0) return lane;
-    if (errno != EAGAIN && errno != EACCES) return ExplainErrno(errno, "cannot claim a lane");
+    PRISM_ASSIGN(const bool claimed, TryClaim(lane));
+    if (!claimed) continue;
+    EndAbandoned(lane);
+    return lane;
   }
   return Explain(Err::kBusy, "all {} lanes of the device are in use in this machine", lanes);
+}
+
+Outcome<bool> DeviceEndpoint::TryClaim(uint32_t lane) {
+  struct flock lock = LockOf(lane, F_WRLCK);
+  if (::fcntl(file_.get(), F_OFD_SETLK, &lock) == 0) return true;
+  if (errno == EAGAIN || errno == EACCES) return false;
+  return ExplainErrno(errno, "cannot claim a lane");
+}
+
+void DeviceEndpoint::EndAbandoned(uint32_t own) {
+  const auto geometry = CheckHeader(memory_);
+  if (!geometry) return;
+  const Deadline deadline = std::chrono::steady_clock::now() + kByesTimeout;
+  for (uint32_t index = 0; index < geometry->lanes; ++index) {
+    const LaneMemory lane(memory_.data(), *geometry, index);
+    if (index == own || !HasSession(lane)) continue;
+    const auto claimed = TryClaim(index);
+    if (!claimed || !*claimed) continue;
+    // Where nobody answers in time, the server does later what it was told.
+    if (HasSession(lane)) (void)SayBye(*this, lane, geometry->handshake_vector(index), deadline);
+    struct flock lock = LockOf(index, F_UNLCK);
+    ::fcntl(file_.get(), F_OFD_SETLK, &lock);
+  }
 }
 
 Outcome<std::vector<PciDevice>> ListIvshmemDevices(const std::string& devices) {

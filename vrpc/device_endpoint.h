@@ -72,7 +72,10 @@ class DeviceEndpoint : public Endpoint {
   // The server is peer 0.
   void RingServer(uint32_t vector) override { Ring(0, static_cast<uint16_t>(vector)); }
   int lifeline() const override { return -1; }
-  // By a lock on a file of the device, which is the same for every process of this machine.
+  // By a lock on a file of the device, which is the same for every process of this machine. Says
+  // good-bye for lanes that nobody has claimed and that have a session: of a process that was
+  // killed, or of the machine's boot before this one. What those held would be kept from all
+  // others.
   Outcome<uint32_t> ClaimLane(uint32_t lanes) override;
 
   // Rings a vector of a peer; nothing happens if there is none.
@@ -84,6 +87,9 @@ class DeviceEndpoint : public Endpoint {
       : file_(std::move(file)), memory_(memory) {}
 
  private:
+  Outcome<bool> TryClaim(uint32_t lane);
+  void EndAbandoned(uint32_t own);
+
   UniqueFd file_;
   std::span<std::byte> memory_;
 };

@@ -102,6 +102,13 @@ Outcome<void> SayBye(Endpoint& endpoint, const LaneMemory& lane, uint32_t vector
   return {};
 }
 
+bool HasSession(const LaneMemory& lane) {
+  Answer answer;
+  FetchOnce(&answer, &lane.control()->answer, sizeof answer);
+  return answer.magic == kAnswerMagic && answer.error == 0 && answer.session != 0 &&
+         answer.epoch == LoadEpoch(lane);
+}
+
 Hello FetchHello(const LaneMemory& lane) {
   Hello hello;
   FetchOnce(&hello, &lane.control()->hello, sizeof hello);
@@ -148,10 +155,11 @@ void PutEpoch(const LaneMemory& lane, uint64_t epoch) {
   std::atomic_ref<uint64_t>(lane.control()->epoch).store(epoch, std::memory_order_seq_cst);
 }
 
-Answer Refusal(const Failure& failure) {
+Answer Refusal(const Failure& failure, uint64_t epoch) {
   Answer answer{};
   answer.magic = kAnswerMagic;
   answer.version = kVersion;
+  answer.epoch = epoch;
   answer.error = static_cast<uint32_t>(failure.code == Err::kOk ? Err::kIo : failure.code);
   answer.message_bytes = static_cast<uint32_t>(std::min(failure.message.size(), kAnswerMessageMax));
   std::memcpy(answer.message, failure.message.data(), answer.message_bytes);

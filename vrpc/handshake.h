@@ -38,6 +38,9 @@ Outcome<Answer> SayHello(Endpoint& endpoint, const LaneMemory& lane, uint32_t ve
 Outcome<void> SayBye(Endpoint& endpoint, const LaneMemory& lane, uint32_t vector,
                      Deadline deadline);
 
+// Whether the lane has a session, as far as its memory tells: nobody has ended it.
+bool HasSession(const LaneMemory& lane);
+
 // The server's half.
 
 // One copy of what the client has written; whatever it writes later is not seen.
@@ -49,6 +52,6 @@ void ResetRings(const LaneMemory& lane);
 // Publishes an answer to the Hello of that number.
 void PutAnswer(const LaneMemory& lane, uint32_t hello_seq, const Answer& answer);
 void PutEpoch(const LaneMemory& lane, uint64_t epoch);
-Answer Refusal(const Failure& failure);
+Answer Refusal(const Failure& failure, uint64_t epoch);  // of the lane, as in every answer
 
 }  // namespace prism::vrpc

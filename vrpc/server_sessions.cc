@@ -53,7 +53,7 @@ void Server::Impl::TryHandshake(Connection& connection, uint32_t lane) {
     Log(*connection.port, spdlog::level::info,
         fmt::format("port '{}' refuses a session to pid {}: {}", connection.port->options.name,
                     connection.peer.pid, answer.error().message));
-    answer = Refusal(answer.error());
+    answer = Refusal(answer.error(), slot.epoch);
   }
   PutAnswer(memory, seq, *answer);
   connection.channel->RingClient(memory.geometry().handshake_vector(lane));

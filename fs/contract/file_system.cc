@@ -13,4 +13,13 @@ Result<ReadResult> FileSystem::ReadInPlace(
   return result;
 }
 
+Result<KeptRead> FileSystem::ReadKept(const Caller& caller, InodeId ino, uint64_t offset,
+                                      size_t length) {
+  if (length > kIoMax) return Fail(Err::kInvalid);
+  const auto buffer = std::make_shared_for_overwrite<std::byte[]>(length);
+  PRISM_ASSIGN(const ReadResult result, Read(caller, ino, offset, {buffer.get(), length}));
+  if (result.length > length) return Fail(Err::kProtocol);
+  return KeptRead{result, {{buffer, {buffer.get(), result.length}}}};
+}
+
 }  // namespace prism::fs

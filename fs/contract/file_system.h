@@ -31,6 +31,7 @@
 
 #include "fs/base/error.h"
 #include "fs/base/function_ref.h"
+#include "fs/base/kept_bytes.h"
 #include "fs/contract/attr.h"
 #include "fs/contract/limits.h"
 #include "fs/contract/lock.h"
@@ -117,6 +118,10 @@ struct ReadResult {
   uint32_t length = 0;  // bytes placed in the buffer
   bool eof = false;  // the last byte of the file is among them, or offset is at or beyond the end
   Attr attr;
+};
+struct KeptRead {
+  ReadResult result;
+  std::vector<KeptBytes> parts;
 };
 
 enum class Stability : uint8_t { kUnstable = 0, kDataSync = 1, kFileSync = 2 };  // RFC 1813
@@ -239,6 +244,10 @@ class FileSystem {
   virtual Result<ReadResult> ReadInPlace(
       const Caller& caller, InodeId ino, uint64_t offset, size_t length,
       FunctionRef<void(const ReadResult&, std::span<const std::byte>)> visitor);
+  // The same, of bytes that are on their way to somewhere else: many of them lie in a cache, and
+  // are not copied. Together result.length bytes, at most `length` (at most kIoMax).
+  virtual Result<KeptRead> ReadKept(const Caller& caller, InodeId ino, uint64_t offset,
+                                    size_t length);
   virtual Result<WriteResult> Write(const Caller& caller, const WriteArgs& args) = 0;
 
   virtual Result<EntryResult> Create(const Caller& caller, const CreateArgs& args) = 0;

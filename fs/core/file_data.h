@@ -53,7 +53,11 @@ class FileData {
   // a holder, and is not yet freed.
   Result<InodeRecord> Load(const cow::ReadView& view, InodeId ino) const;
 
-  Result<ReadResult> Read(InodeId ino, uint64_t offset, std::span<std::byte> buffer, Check check);
+  Result<ReadResult> Read(InodeId ino, uint64_t offset, std::span<std::byte> buffer, Check check) {
+    return Read(ino, offset, buffer, check, nullptr);
+  }
+  // The same of up to `length` bytes, those in the store's cache where they are.
+  Result<KeptRead> ReadKept(InodeId ino, uint64_t offset, size_t length, Check check);
   enum class Append : uint8_t {
     kNo,
     kYes,  // wherever the file ends
@@ -118,10 +122,17 @@ class FileData {
   BlockName NameOfBlock(InodeId ino, uint64_t block) const { return {volume_, ino, block}; }
 
   // file_data_read.cc
+  // What a read has found at buffer[at] on, and not copied there.
+  struct KeptPart {
+    size_t at = 0;
+    KeptBytes kept;
+  };
+  Result<ReadResult> Read(InodeId ino, uint64_t offset, std::span<std::byte> buffer, Check check,
+                          std::vector<KeptPart>* kept);
   Status ReadStored(const cow::ReadView& view, const InodeRecord& record, uint64_t offset,
-                    std::span<std::byte> out) const;
+                    std::span<std::byte> out, std::vector<KeptPart>* kept) const;
   Status ReadExtents(const cow::ReadView& view, InodeId ino, uint64_t offset,
-                     std::span<std::byte> out) const;
+                     std::span<std::byte> out, std::vector<KeptPart>* kept) const;
   Result<std::vector<cow::Piece>> LoadPieces(const cow::ReadView& view, InodeId ino,
                                              uint64_t block) const;
 

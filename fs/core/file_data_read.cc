@@ -73,7 +73,7 @@ Result<std::vector<cow::Piece>> FileData::LoadPieces(const cow::ReadView& view, 
 }
 
 Status FileData::ReadExtents(const cow::ReadView& view, InodeId ino, uint64_t offset,
-                             std::span<std::byte> out) const {
+                             std::span<std::byte> out, std::vector<KeptPart>* kept) const {
   const uint64_t end = offset + out.size();
   uint64_t at = offset;
   Status status;
@@ -99,15 +99,20 @@ Status FileData::ReadExtents(const cow::ReadView& view, InodeId ino, uint64_t of
                       MakeKey(ItemType::kExtent, ino, (end + kBlockSize - 1) / kBlockSize), visit));
   PRISM_TRY(status);
   FillZero(out.subspan(at - offset));
+  std::vector<KeptBytes> found(kept == nullptr ? 0 : reads.size());
+  for (size_t i = 0; i < found.size(); ++i) reads[i].kept = &found[i];
   status = store_.ReadAll(reads);
   if (!status)
     spdlog::error("volume {}, inode {}: {} bytes at {} cannot be read: {}", volume_, ino,
                   out.size(), offset, NameOf(status.error()));
+  for (size_t i = 0; i < found.size(); ++i)
+    if (found[i].owner != nullptr)
+      kept->push_back({static_cast<size_t>(reads[i].out.data() - out.data()), std::move(found[i])});
   return status;
 }
 
 Status FileData::ReadStored(const cow::ReadView& view, const InodeRecord& record, uint64_t offset,
-                            std::span<std::byte> out) const {
+                            std::span<std::byte> out, std::vector<KeptPart>* kept) const {
   const InodeId ino = record.attr.ino;
   if ((record.flags & kHasInlineData) != 0) {
     thread_local std::string value;
@@ -126,13 +131,13 @@ Status FileData::ReadStored(const cow::ReadView& view, const InodeRecord& record
     FillZero(out);
     return {};
   }
-  return ReadExtents(view, ino, offset, out);
+  return ReadExtents(view, ino, offset, out, kept);
 }
 
 // The view lives while chunks are read: what it shows cannot be freed meanwhile. The store's own
 // cache answers most reads; a miss delays this volume's writers by one read of the medium.
 Result<ReadResult> FileData::Read(InodeId ino, uint64_t offset, std::span<std::byte> buffer,
-                                  Check check) {
+                                  Check check, std::vector<KeptPart>* kept) {
   for (;;) {
     const StatePtr state = files_.Find(ino);
     std::shared_lock<std::shared_mutex> data_lock;
@@ -157,7 +162,7 @@ Result<ReadResult> FileData::Read(InodeId ino, uint64_t offset, std::span<std::b
     buffer = buffer.first(length);
     if (length == 0) return result;
     if (state == nullptr || !Covered(state->active, offset, offset + length))
-      PRISM_TRY(ReadStored(*view, record, offset, buffer));
+      PRISM_TRY(ReadStored(*view, record, offset, buffer, state == nullptr ? kept : nullptr));
     view.reset();
     if (state != nullptr) {
       CopyBlocks(state->flushing, offset, buffer);
@@ -165,6 +170,25 @@ Result<ReadResult> FileData::Read(InodeId ino, uint64_t offset, std::span<std::b
     }
     return result;
   }
+}
+
+// Of the buffer only what is not kept is touched: the rest costs no memory.
+Result<KeptRead> FileData::ReadKept(InodeId ino, uint64_t offset, size_t length, Check check) {
+  const auto buffer = std::make_shared_for_overwrite<std::byte[]>(length);
+  std::vector<KeptPart> kept;
+  KeptRead read;
+  PRISM_ASSIGN(read.result, Read(ino, offset, {buffer.get(), length}, check, &kept));
+  size_t at = 0;
+  auto add_until = [&](size_t end) {
+    if (at < end) read.parts.push_back({buffer, {buffer.get() + at, end - at}});
+  };
+  for (KeptPart& part : kept) {
+    add_until(part.at);
+    at = part.at + part.kept.bytes.size();
+    read.parts.push_back(std::move(part.kept));
+  }
+  add_until(read.result.length);
+  return read;
 }
 
 }  // namespace prism::fs

@@ -27,6 +27,16 @@ Result<ReadResult> VolumeFs::Read(const Caller& caller, InodeId ino, uint64_t of
                          });
 }
 
+Result<KeptRead> VolumeFs::ReadKept(const Caller& caller, InodeId ino, uint64_t offset,
+                                    size_t length) {
+  PRISM_TRY(Alive());
+  if (length > kIoMax) return Fail(Err::kInvalid);
+  return impl_.data.ReadKept(ino, offset, length,
+                             [&](const cow::ReadView& view, const InodeRecord& record) {
+                               return RequireBody(view, caller, record, kMayRead);
+                             });
+}
+
 Result<WriteResult> VolumeFs::Write(const Caller& caller, const WriteArgs& args) {
   PRISM_TRY(Writable(args.ino));
   if (args.data.size() > kIoMax) return Fail(Err::kInvalid);

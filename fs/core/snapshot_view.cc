@@ -52,6 +52,8 @@ class SnapshotView final : public FileSystem {
   }
   Result<ReadResult> Read(const Caller& caller, InodeId ino, uint64_t offset,
                           std::span<std::byte> buffer) override;
+  Result<KeptRead> ReadKept(const Caller& caller, InodeId ino, uint64_t offset,
+                            size_t length) override;
   Result<WriteResult> Write(const Caller& caller, const WriteArgs& args) override {
     PRISM_TRY(Writable(args.ino));
     return base_->Write(caller, args);
@@ -286,6 +288,14 @@ Result<ReadResult> SnapshotView::Read(const Caller& caller, InodeId ino, uint64_
   PRISM_ASSIGN(ReadResult result, at.fs->Read(caller, at.ino, offset, buffer));
   if (IsInside(ino)) PRISM_TRY(at.See(result.attr));
   return result;
+}
+
+Result<KeptRead> SnapshotView::ReadKept(const Caller& caller, InodeId ino, uint64_t offset,
+                                        size_t length) {
+  PRISM_ASSIGN(const Inside at, Find(ino));
+  PRISM_ASSIGN(KeptRead read, at.fs->ReadKept(caller, at.ino, offset, length));
+  if (IsInside(ino)) PRISM_TRY(at.See(read.result.attr));
+  return read;
 }
 
 Result<ReaddirResult> SnapshotView::ListLabels(const Caller& caller, uint64_t cookie,

@@ -32,6 +32,8 @@ class VolumeFs : public FileSystem {
   Result<std::string> Readlink(const Caller& caller, InodeId ino) override;
   Result<ReadResult> Read(const Caller& caller, InodeId ino, uint64_t offset,
                           std::span<std::byte> buffer) override;
+  Result<KeptRead> ReadKept(const Caller& caller, InodeId ino, uint64_t offset,
+                            size_t length) override;
   Result<WriteResult> Write(const Caller& caller, const WriteArgs& args) override;
   Result<EntryResult> Create(const Caller& caller, const CreateArgs& args) override;
   Result<EntryResult> Link(const Caller& caller, InodeId ino, InodeId dir,

@@ -4,24 +4,6 @@
 #include "server/nfs3/program.h"
 
 namespace prism::nfs3 {
-namespace {
-
-// What READ reads into and the socket writes from: one copy on this side.
-class Buffer : public rpc::Payload {
- public:
-  explicit Buffer(size_t size_bytes)
-      : bytes_(std::make_unique_for_overwrite<std::byte[]>(size_bytes)), size_bytes_(size_bytes) {}
-  std::span<std::byte> space() { return {bytes_.get(), size_bytes_}; }
-  void Shrink(size_t size_bytes) { size_bytes_ = size_bytes; }
-  std::span<const std::byte> bytes() const override { return {bytes_.get(), size_bytes_}; }
-
- private:
-  std::unique_ptr<std::byte[]> bytes_;
-  size_t size_bytes_;
-};
-
-}  // namespace
-
 void Read(Exchange& x) {
   const auto handle = GetHandle(x.args);
   const uint64_t offset = x.args.U64();
@@ -29,16 +11,15 @@ void Read(Exchange& x) {
   if (!x.Decoded()) return;
   const auto target = x.Resolve(handle);
   if (!target) return;
-  auto buffer = std::make_unique<Buffer>(count);
-  const auto read = target->fs().Read(target->Caller(), target->ino, offset, buffer->space());
+  auto read = target->fs().ReadKept(target->Caller(), target->ino, offset, count);
   if (!read) return x.Fail(read.error());
-  buffer->Shrink(read->length);
+  const fs::ReadResult& result = read->result;
   x.out.U32(NFS3_OK);
-  PutPostOp(x.out, target->volume, &read->attr);
-  x.out.U32(read->length);
-  x.out.Bool(read->eof);
-  x.out.U32(read->length);
-  if (read->length > 0) x.reply().Attach(std::move(buffer));
+  PutPostOp(x.out, target->volume, &result.attr);
+  x.out.U32(result.length);
+  x.out.Bool(result.eof);
+  x.out.U32(result.length);
+  x.reply().Attach(std::move(read->parts));
 }
 
 void Write(Exchange& x) {

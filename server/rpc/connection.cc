@@ -14,8 +14,7 @@
 namespace prism::rpc {
 namespace {
 
-constexpr size_t kSegmentsMax = 64;       // of one sendmsg
-constexpr size_t kSegmentsOfMessage = 4;  // header, results, payload, padding
+constexpr size_t kSegmentsMax = 64;  // of one sendmsg
 constexpr std::array<std::byte, 4> kZeros{};
 
 // The pieces of what is to be sent, as sendmsg wants them.
@@ -24,15 +23,15 @@ class Gather {
   // Leaves out the first skip_bytes of what is added.
   explicit Gather(size_t skip_bytes) : skip_bytes_(skip_bytes) {}
 
-  bool full() const { return count_ + kSegmentsOfMessage > kSegmentsMax; }
+  // What is added from then on is left out.
+  bool full() const { return count_ == kSegmentsMax; }
   void Add(const OutMessage& message) {
     if (message.kept != nullptr) return Add(*message.kept);
     Add(message.header.bytes());
     Add(message.results);
-    if (message.payload == nullptr) return;
-    const std::span<const std::byte> bytes = message.payload->bytes();
-    Add(bytes);
-    Add(std::span(kZeros).first(XdrPadded(bytes.size()) - bytes.size()));
+    for (const KeptBytes& part : message.payload) Add(part.bytes);
+    const size_t payload_bytes = message.payload_bytes();
+    Add(std::span(kZeros).first(XdrPadded(payload_bytes) - payload_bytes));
   }
   size_t size_bytes() const { return size_bytes_; }
   msghdr Message() {
@@ -47,7 +46,7 @@ class Gather {
     const size_t skipped = std::min(skip_bytes_, bytes.size());
     skip_bytes_ -= skipped;
     bytes = bytes.subspan(skipped);
-    if (bytes.empty()) return;
+    if (bytes.empty() || full()) return;
     segments_[count_++] = {const_cast<std::byte*>(bytes.data()), bytes.size()};
     size_bytes_ += bytes.size();
   }

@@ -28,11 +28,11 @@ namespace prism::rpc {
 struct OutMessage {
   ReplyHeader header;
   std::vector<std::byte> results;
-  std::unique_ptr<Payload> payload;
+  std::vector<KeptBytes> payload;
   std::shared_ptr<const std::vector<std::byte>> kept;
   Charge charge;
 
-  size_t payload_bytes() const { return payload == nullptr ? 0 : payload->bytes().size(); }
+  size_t payload_bytes() const { return SizeOf(payload); }
   size_t size_bytes() const {
     return kept != nullptr ? kept->size()
                            : header.bytes().size() + results.size() + XdrPadded(payload_bytes());

@@ -31,7 +31,7 @@ std::shared_ptr<const std::vector<std::byte>> Flatten(const OutMessage& message)
   };
   append(message.header.bytes());
   append(message.results);
-  if (message.payload != nullptr) append(message.payload->bytes());
+  for (const KeptBytes& part : message.payload) append(part.bytes);
   bytes->resize(message.size_bytes());  // the padding is zero
   return bytes;
 }
@@ -212,7 +212,7 @@ bool Dispatcher::EncodeRefusal(const Job& job, Err why, OutMessage& message) {
   Reply reply(message.results);
   job.program->Refuse(job.procedure, why, reply);
   if (reply.dropped()) return false;
-  const bool empty = message.results.empty() && reply.payload() == nullptr;
+  const bool empty = message.results.empty() && reply.payload().empty();
   Encode(job, empty ? AcceptStat::kSystemError : AcceptStat::kSuccess, reply, message);
   return true;
 }

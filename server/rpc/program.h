@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "fs/base/error.h"
+#include "fs/base/kept_bytes.h"
 #include "server/rpc/xdr.h"
 
 namespace prism::rpc {
@@ -57,13 +58,6 @@ struct Call {  // valid until the handler returns
   std::span<const std::byte> args;  // a private copy: the peer cannot change it
 };
 
-// A buffer that a payload lives in until the socket has taken it.
-class Payload {
- public:
-  virtual ~Payload() = default;
-  virtual std::span<const std::byte> bytes() const = 0;
-};
-
 // The results of a call that was accepted, or what else becomes of it.
 class Reply {
  public:
@@ -72,7 +66,7 @@ class Reply {
   XdrWriter& out() { return out_; }
   // Ends the results with these bytes (their length has been written to out()), padded as opaque
   // data is; they go to the socket from where they are.
-  void Attach(std::unique_ptr<Payload> payload) { payload_ = std::move(payload); }
+  void Attach(std::vector<KeptBytes> payload) { payload_ = std::move(payload); }
   // The arguments could not be decoded: GARBAGE_ARGS instead of results.
   void SetGarbageArgs() { garbage_args_ = true; }
   // Sends nothing at all: an answer would be wrong.
@@ -81,14 +75,14 @@ class Reply {
   // what Program::Refuse(kIo) says is sent instead. The handler does not wait.
   void DurableAfter(uint64_t mark) { durable_mark_ = mark; }
 
-  std::unique_ptr<Payload>& payload() { return payload_; }
+  std::vector<KeptBytes>& payload() { return payload_; }
   bool garbage_args() const { return garbage_args_; }
   bool dropped() const { return dropped_; }
   uint64_t durable_mark() const { return durable_mark_; }  // 0: at once
 
  private:
   XdrWriter out_;
-  std::unique_ptr<Payload> payload_;
+  std::vector<KeptBytes> payload_;
   bool garbage_args_ = false;
   bool dropped_ = false;
   uint64_t durable_mark_ = 0;

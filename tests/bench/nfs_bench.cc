@@ -337,6 +337,7 @@ int Run(int argc, char** argv) {
       "only rows in whose name this regular expression matches");
   app.add_option("--row-ms", options.row_ms, "how long a row runs on a server in a round (300)");
   app.add_option("--shape", options.shape, "only rows with these connections: 1, 16 or \"1 x 16\"");
+  app.add_option("--cold-reads", options.cold_random_reads, "how many small ones (500)");
   app.add_option("--rounds", options.rounds, "how often each row runs (7; with --quick 3)");
   app.add_flag("--quick", quick, "fewer and smaller");
   CLI11_PARSE(app, argc, argv);

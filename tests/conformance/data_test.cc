@@ -85,6 +85,45 @@ TEST_F(DataTest, ReadsNeverTouchTheBufferBeyondTheirLength) {
   EXPECT_EQ(buffer.substr(32), std::string(32, '#'));
 }
 
+// Read by caches that have it already, that do not yet, and never had it.
+TEST_F(DataTest, KeptBytesAreThoseOfThatMoment) {
+  const std::string body = Pattern(300000) + std::string(100000, '\0') + Pattern(70001, 2);
+  InodeId ino = MakeFile(kRootInode, "f", body);
+  auto text_of = [](const fs::KeptRead& read) {
+    std::string text;
+    for (const KeptBytes& part : read.parts)
+      text.append(reinterpret_cast<const char*>(part.bytes.data()), part.bytes.size());
+    return text;
+  };
+  std::vector<std::pair<fs::KeptRead, std::string>> kept;
+  auto check = [&](uint64_t offset, size_t length) {
+    auto read = fs_->ReadKept(kKernel, ino, offset, length);
+    ASSERT_TRUE(read) << NameOf(read.error());
+    const std::string expected = offset < body.size() ? body.substr(offset, length) : "";
+    ASSERT_EQ(read->result.length, expected.size()) << offset << "+" << length;
+    EXPECT_EQ(read->result.attr.size, body.size());
+    ASSERT_TRUE(text_of(*read) == expected) << offset << "+" << length;
+    kept.emplace_back(std::move(*read), expected);
+  };
+  for (int time = 0; time < 4; ++time) {
+    for (auto [offset, length] : {std::pair<uint64_t, size_t>{0, 470001},
+                                  {0, 500000},
+                                  {1, 65536},
+                                  {65536, 65536},
+                                  {70000, 10},
+                                  {290000, 150000},
+                                  {470000, 1000},
+                                  {600000, 1000},
+                                  {5, 0}})
+      ASSERT_NO_FATAL_FAILURE(check(offset, length));
+    ASSERT_EQ(ErrOf(fs_->Fsync(kKernel, ino, false)), Err::kOk);
+  }
+  WriteAt(ino, 0, Pattern(200000, 9));
+  ASSERT_EQ(ErrOf(fs_->Fsync(kKernel, ino, false)), Err::kOk);
+  Truncate(ino, 10);
+  for (const auto& [read, expected] : kept) EXPECT_TRUE(text_of(read) == expected);
+}
+
 TEST_F(DataTest, LargestIoWorks) {
   std::string data = Pattern(fs::kIoMax);
   InodeId ino = MakeFile(kRootInode, "f");

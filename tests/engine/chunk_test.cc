@@ -66,6 +66,7 @@ TEST_F(ChunkTest, AnyPartsTogetherInAnyOrder) {
     const size_t size = i % 3 == 0 ? kBlockSize : 1 + random() % kBlockSize;
     Store(Content(i, size, i % 2 == 0 ? size : size / 3));
   }
+  int kept_parts = 0;
   for (int round = 0; round < 30; ++round) {
     if (round % 5 == 0) Reopen();  // with nothing in the caches
     std::vector<std::string> expected, got;
@@ -83,12 +84,22 @@ TEST_F(ChunkTest, AnyPartsTogetherInAnyOrder) {
       got.emplace_back(size, '?');
     }
     std::vector<cow::ChunkRead> reads;
+    std::vector<KeptBytes> kept(ids.size());
     for (size_t i = 0; i < ids.size(); ++i)
-      reads.push_back({ids[i], offsets[i], std::as_writable_bytes(std::span(got[i]))});
+      reads.push_back({ids[i], offsets[i], std::as_writable_bytes(std::span(got[i])),
+                       random() % 2 == 0 ? &kept[i] : nullptr});
     ASSERT_TRUE(catalog_->engine().chunks().ReadAll(reads).has_value());
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const auto& [owner, bytes] = kept[i];
+      if (owner == nullptr) continue;
+      EXPECT_EQ(got[i], std::string(got[i].size(), '?')) << "not in both places";
+      got[i].assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+      ++kept_parts;
+    }
     for (size_t i = 0; i < ids.size(); ++i)
       ASSERT_EQ(got[i], expected[i]) << "chunk " << ids[i] << " at " << offsets[i];
   }
+  EXPECT_GT(kept_parts, 50);
 }
 
 TEST_F(ChunkTest, DamageFailsWhatNeedsItAndNothingElse) {

@@ -4,6 +4,7 @@ The programs come from the environment (CMakeLists.txt sets it): PRISMD, PRISM; 
 PRISM_SOURCE_DIR. Every process is ended by its id, every file is below one temporary directory.
 """
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import unittest
@@ -85,6 +87,23 @@ class Server:
     def prism(self, *arguments, timeout_s=120):
         return run(PRISM, "--control", self.control, *arguments, timeout_s=timeout_s)
 
+    def json(self, *arguments):
+        return json.loads(self.prism("--json", *arguments))["result"]
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """It does nothing, but is there. Not while the host has something of it mounted."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def cpu_s(self):
+        """What it has used of the processors."""
+        stat = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
     def guest(self, *arguments):
         """The command line that starts a guest on this server."""
         return [GUEST, "--control", self.control, "--nfs", self.nfs, *arguments]
@@ -104,6 +123,84 @@ class Guest(subprocess.Popen):
             self.terminate()
             self.wait()
         self.stdout.close()
+
+
+class Qmp:
+    """QEMU's monitor, by the socket that tools/guest --qmp has named."""
+
+    def __init__(self, path):
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(PATIENCE_S)
+        self._socket.connect(str(path))
+        self._file = self._socket.makefile("r")
+        self._answer()  # its greeting
+        self.command("qmp_capabilities")
+
+    def command(self, name):
+        self._socket.sendall(json.dumps({"execute": name}).encode())
+        answer = self._answer()
+        if "return" not in answer:
+            raise AssertionError(f"QEMU answers {name} with {answer}")
+        return answer["return"]
+
+    def _answer(self):
+        while "event" in (answer := json.loads(self._file.readline())):
+            pass
+        return answer
+
+    def close(self):
+        self._file.close()
+        self._socket.close()
+
+
+class Neighbour:
+    """Another attached machine whose volume a program works on; in the host, for its speed is what is
+    of interest. `median_s` and `worst_s` are of the operations since `begin`."""
+
+    def __init__(self, server, name):
+        self._server, self._directory = server, server.directory / name
+        self._directory.mkdir()
+        server.prism("create", name)
+        vm = f"vm-{name}"
+        port = server.json("attach", vm, "--volume", name)["socket"]
+        server.prism("mount", "--socket", port, name, str(self._directory))
+        self._times, self._ended, self._failure = [], threading.Event(), None
+        self._thread = threading.Thread(target=self._work)
+        self._thread.start()
+
+    def _work(self):
+        path = self._directory / "directory"
+        while not self._ended.wait(0.002):
+            start_s = time.monotonic()
+            try:
+                path.mkdir()
+                path.rmdir()
+            except OSError as failure:
+                self._failure = failure
+                return
+            self._times.append(time.monotonic() - start_s)
+
+    def begin(self):
+        self._times = []
+
+    def seconds(self):
+        """Median and worst of the operations since `begin`; waits until there have been some."""
+        end_s = time.monotonic() + PATIENCE_S
+        while len(self._times) < 20:
+            if self._failure is not None or time.monotonic() > end_s:
+                raise AssertionError(f"the neighbour does not go on: {self._failure}")
+            time.sleep(0.01)
+        times = sorted(self._times)
+        return times[len(times) // 2], times[-1]
+
+    def end(self):
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        self._thread.join()
+        self._server.prism("umount", str(self._directory))
+        if self._failure is not None:
+            raise AssertionError(f"the neighbour was disturbed: {self._failure}")
 
 
 class Done:

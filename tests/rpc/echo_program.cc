@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 
 namespace prism::rpc {
 namespace {
@@ -23,18 +24,22 @@ constexpr std::array<Procedure, 12> kProcedures = {{
 
 constexpr uint32_t kPayloadMax = 16 << 20;
 
-class PatternPayload final : public Payload {
- public:
-  explicit PatternPayload(size_t size_bytes) : bytes_(size_bytes) {
-    ++EchoProgram::payloads;
-    for (size_t i = 0; i < size_bytes; ++i) bytes_[i] = static_cast<std::byte>(i * 7);
+// In parts of all sizes, more of them than one sendmsg takes.
+std::vector<KeptBytes> Pattern(size_t size_bytes) {
+  ++EchoProgram::payloads;
+  const std::shared_ptr<std::vector<std::byte>> bytes(new std::vector<std::byte>(size_bytes),
+                                                      [](std::vector<std::byte>* all) {
+                                                        delete all;
+                                                        --EchoProgram::payloads;
+                                                      });
+  for (size_t i = 0; i < size_bytes; ++i) (*bytes)[i] = static_cast<std::byte>(i * 7);
+  std::vector<KeptBytes> parts;
+  for (size_t at = 0; at < size_bytes; at += parts.back().bytes.size()) {
+    const size_t length = parts.size() < 200 ? 1 + parts.size() * 31 % 1000 : size_bytes;
+    parts.push_back({bytes, std::span(*bytes).subspan(at, std::min(length, size_bytes - at))});
   }
-  ~PatternPayload() override { --EchoProgram::payloads; }
-  std::span<const std::byte> bytes() const override { return bytes_; }
-
- private:
-  std::vector<std::byte> bytes_;
-};
+  return parts;
+}
 
 }  // namespace
 
@@ -65,7 +70,7 @@ void EchoProgram::Run(uint32_t procedure, const Call& call, Reply& reply) {
       const uint32_t size_bytes = in.U32();
       if (in.failed() || size_bytes > kPayloadMax) return reply.SetGarbageArgs();
       reply.out().U32(size_bytes);
-      return reply.Attach(std::make_unique<PatternPayload>(size_bytes));
+      return reply.Attach(Pattern(size_bytes));
     }
     case kSlowCreate:
       Wait();

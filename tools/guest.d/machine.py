@@ -24,17 +24,23 @@ _AFTER_EXIT_TIMEOUT_S = 60
 class Machine:
     """Started by `start`, followed to its end by `follow`; `stop` leaves nothing behind."""
 
-    def __init__(self, kernel, memory_mib, cpus, lane, is_verbose, is_interactive):
+    def __init__(self, kernel, lane, arguments):
+        """`arguments`: those of tools/guest."""
         self.mark = f"prism-guest-{secrets.token_hex(8)}".encode()
-        self.is_interactive = is_interactive
+        self.is_interactive = arguments.job is None
         self.boot_s = {}  # "mounted", "ready": seconds after the start of QEMU
         self._kernel = kernel
         self._options = ["-accel", "tcg,thread=multi", "-cpu", "max",
                          "-machine", lane.machine, "-nodefaults", "-no-user-config",
-                         "-display", "none", "-no-reboot", "-m", str(memory_mib),
-                         "-smp", str(cpus), *lane.devices]
+                         "-display", "none", "-m", str(arguments.memory_mib),
+                         "-smp", str(arguments.cpus), *lane.devices]
+        if not arguments.reboots:
+            self._options.append("-no-reboot")
+        if arguments.qmp is not None:
+            path = arguments.qmp.replace(",", ",,")
+            self._options += ["-qmp", f"unix:{path},server=on,wait=off"]
         self._command_line = " ".join([COMMAND_LINE, *lane.kernel_arguments,
-                                       *([] if is_verbose else ["quiet"])])
+                                       *([] if arguments.verbose else ["quiet"])])
         self._qemu = None
         self._line = None
         self._pending = b""
