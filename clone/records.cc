@@ -373,7 +373,7 @@ Result<ReplaceRecord> ReplaceRecord::Decode(std::string_view payload) {
   record.snapshot = reader.Get<VolumeId>();
   record.created_sec = reader.Get<int64_t>();
   record.label = reader.GetString();
-  record.own_bytes = reader.Get<int64_t>();
+  if (reader.remaining() > 0) record.own_bytes = reader.Get<int64_t>();  // older ones have none
   if (!reader.Finished()) return Fail(Err::kCorrupt);
   return record;
 }

@@ -57,7 +57,10 @@ class OfflineCheck {
         carried_[id] = bytes;
       return {};
     });
-    if (!read)
+    if (!read && read.error() != Err::kCorrupt)
+      report.Say("the journal of {} cannot be read after record {} ({})", directory_,
+                 cut + records_, NameOf(read.error()));
+    else if (!read)
       report.Say("the journal goes on after record {} of {} with what does not follow ({})",
                  cut + records_, directory_, NameOf(read.error()));
   }
