@@ -64,6 +64,9 @@ class Catalog : public cow::RootOwner {
  public:
   // Recovers. Volumes whose creation was never published are destroyed.
   static Outcome<std::unique_ptr<Catalog>> Open(const cow::EngineOptions& options);
+  // What Open would find, for a check; see cow::Engine. Only what reads may be called.
+  static Outcome<std::unique_ptr<Catalog>> OpenToLook(const cow::EngineOptions& options,
+                                                      std::unique_ptr<cow::OverlayKv> tables);
   ~Catalog() override;
 
   Outcome<CatalogEntry> Create(std::string_view name, bool importing);
@@ -99,9 +102,11 @@ class Catalog : public cow::RootOwner {
   Outcome<CatalogEntry> Rollback(std::string_view snapshot, const Request& request = {});
   // What `branch`, a pin that its owner has changed, holds becomes the volume's content, if that is
   // still what was pinned as `as_of` (kAgain: it has changed). The branch is gone then. A snapshot
-  // of that label keeps what the volume held. One record.
+  // of that label keeps what the volume held. One record. own_bytes: see ReplaceRecord. A volume
+  // that is given what was made of another comes from that one from now on.
   Outcome<CatalogEntry> Replace(const CatalogEntry& branch, const CatalogEntry& as_of,
-                                VolumeId volume, std::string_view label, const Request& request);
+                                VolumeId volume, std::string_view label, int64_t own_bytes,
+                                const Request& request);
   // What has holds cannot be destroyed, nor expire. Idempotent.
   Outcome<CatalogEntry> Hold(std::string_view name, std::string_view tag,
                              const Request& request = {});
@@ -149,10 +154,13 @@ class Catalog : public cow::RootOwner {
   Outcome<CatalogEntry> FinishCompose(VolumeId id, bool partial, const Request& request);
   // Of a composed volume's graft; nullopt: the volume has just gone.
   std::optional<CatalogEntry> Part(VolumeId id);
-  // Some volumes whose totals are not known, with what tells whether that has changed.
-  std::vector<std::pair<CatalogEntry, uint64_t>> Uncounted(size_t max);
-  // Adds what the volume's totals lacked, unless it has been given another tree since.
+  // Volumes whose totals are not known, but only bounded from above (clone/composition.h).
+  std::vector<VolumeId> Uncounted();
+  // The volume's totals were wrong by that, unless they have become so in another way since it had
+  // been replaced so often (Volume::times_replaced).
   void SetCounted(VolumeId id, uint64_t replaced, int64_t inodes, int64_t bytes);
+  // They say more than there is: something is being cut off. Not durable by itself.
+  void SetUncounted(VolumeId id);
 
   Outcome<CatalogEntry> Find(std::string_view name);
   Outcome<CatalogEntry> Find(VolumeId id);
@@ -192,7 +200,9 @@ class Catalog : public cow::RootOwner {
   Outcome<SnapshotRecord> PlanSnapshot(const std::vector<std::string>& names, VolumeSet& sources);
   Outcome<VolumeSet> ChooseToDestroy(const std::vector<std::string>& names, bool recursive);
   Outcome<ComposeRecord> PlanCompose(const ComposePlan& plan, VolumeSet& sources);
-  void AddParts(VolumeSet& volumes);         // those that only these use
+  void AddParts(VolumeSet& volumes);  // those that only these use
+  // Of the grafts from this one on, as if all of each part were in the volume.
+  void AddPartTotals(VolumeRow& row, size_t from_graft);
   void NoteUncounted(const Volume& volume);  // whether it is
   Lsn DestroyLocked(VolumeSet volumes, const Request& request);
 
@@ -214,6 +224,7 @@ class Catalog : public cow::RootOwner {
   std::shared_ptr<Volume> ApplyCompose(const ComposeRecord& record);
   void ApplyComposed(Volume& volume, const ComposedRecord& record);
   void ApplyCounted(Volume& volume, const CountedRecord& record);
+  void ApplyUncounted(Volume& volume);
   Status ReplayCompose(cow::RecordType type, std::string_view payload);
   Status ReplaySnapshots(cow::RecordType type, std::string_view payload, Lsn lsn);
   Result<std::shared_ptr<Volume>> ForReplay(VolumeId id);

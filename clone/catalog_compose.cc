@@ -101,12 +101,17 @@ std::shared_ptr<Volume> Catalog::ApplyCompose(const ComposeRecord& record) {
                 .targets = {{part, std::string(kPartName) + std::to_string(part)}}});
   VolumeRow row = record.row;
   row.line = row.id;
-  if (record.from == 0) {
+  const bool has_base = record.from != 0;
+  AddPartTotals(row, has_base ? by_id_.at(record.from)->row_.composition.grafts.size() : 0);
+  if (!has_base) {
     row.composition.made_from = row.composition.made_until = row.next_ino;
     return ApplyCreate(std::move(row));
   }
   Volume& base = *by_id_.at(record.from);
+  const uint64_t part_inodes = row.inodes, part_bytes = row.bytes;
   row = base.DescendantRow(FullName(base));
+  row.inodes += part_inodes;
+  row.bytes += part_bytes;
   row.id = record.row.id;
   row.name = record.row.name;
   row.importing = record.row.importing;
@@ -123,6 +128,17 @@ std::shared_ptr<Volume> Catalog::ApplyCompose(const ComposeRecord& record) {
   auto volume = std::make_shared<Volume>(*engine_, *this, std::move(row));
   Insert(volume);
   return volume;
+}
+
+// Nobody knows yet how much of each part is in the volume; that it is more is impossible, and so is
+// growing beyond a quota meanwhile.
+void Catalog::AddPartTotals(VolumeRow& row, size_t from_graft) {
+  const std::vector<Graft>& grafts = row.composition.grafts;
+  for (size_t i = from_graft; i < grafts.size(); ++i) {
+    const VolumeRow& part = by_id_.at(grafts[i].part)->row_;
+    row.inodes += part.inodes;
+    row.bytes += part.bytes;
+  }
 }
 
 Outcome<CatalogEntry> Catalog::FinishCompose(VolumeId id, bool partial, const Request& request) {
@@ -177,16 +193,9 @@ void Catalog::AddParts(VolumeSet& volumes) {
   }
 }
 
-std::vector<std::pair<CatalogEntry, uint64_t>> Catalog::Uncounted(size_t max) {
-  std::vector<std::pair<CatalogEntry, uint64_t>> some;
+std::vector<VolumeId> Catalog::Uncounted() {
   std::lock_guard lock(mutex_);
-  for (const VolumeId id : uncounted_) {
-    if (some.size() == max) break;
-    const std::shared_ptr<Volume>& volume = by_id_.at(id);
-    const uint64_t replaced = volume->times_replaced();
-    some.emplace_back(EntryOf(volume), replaced);
-  }
-  return some;
+  return {uncounted_.begin(), uncounted_.end()};
 }
 
 void Catalog::NoteUncounted(const Volume& volume) {
@@ -217,16 +226,43 @@ void Catalog::ApplyCounted(Volume& volume, const CountedRecord& record) {
   MarkChanged(volume);
 }
 
+void Catalog::SetUncounted(VolumeId id) {
+  std::lock_guard lock(mutex_);
+  auto found = by_id_.find(id);
+  if (found == by_id_.end()) return;
+  Volume& volume = *found->second;
+  std::unique_lock volume_lock(volume.mutex_);
+  std::shared_lock gate(engine_->gate());
+  (void)engine_->journal().Append(UncountedRecord{id}.Encode());  // what follows needs it, not we
+  ApplyUncounted(volume);
+}
+
+void Catalog::ApplyUncounted(Volume& volume) {
+  volume.row_.composition.uncounted = true;
+  volume.replaced_.fetch_add(1, std::memory_order_acq_rel);  // what has been counted so far is void
+  NoteUncounted(volume);
+  MarkChanged(volume);
+}
+
 Status Catalog::ReplayCompose(RecordType type, std::string_view payload) {
   if (type == RecordType::kCompose) {
     PRISM_ASSIGN(const ComposeRecord record, ComposeRecord::Decode(payload));
     for (const auto& [part, source] : record.parts) PRISM_TRY(ForReplay(source));
     if (record.from != 0) PRISM_TRY(ForReplay(record.from));
+    for (const Graft& graft : record.row.composition.grafts)
+      if (!by_id_.contains(graft.part) &&
+          std::none_of(record.parts.begin(), record.parts.end(),
+                       [&](const auto& part) { return part.first == graft.part; }))
+        return Fail(Err::kCorrupt);
     ApplyCompose(record);
   } else if (type == RecordType::kComposed) {
     PRISM_ASSIGN(const ComposedRecord record, ComposedRecord::Decode(payload));
     PRISM_ASSIGN(const std::shared_ptr<Volume> volume, ForReplay(record.volume));
     ApplyComposed(*volume, record);
+  } else if (type == RecordType::kUncounted) {
+    PRISM_ASSIGN(const UncountedRecord record, UncountedRecord::Decode(payload));
+    PRISM_ASSIGN(const std::shared_ptr<Volume> volume, ForReplay(record.volume));
+    ApplyUncounted(*volume);
   } else {
     PRISM_ASSIGN(const CountedRecord record, CountedRecord::Decode(payload));
     PRISM_ASSIGN(const std::shared_ptr<Volume> volume, ForReplay(record.volume));

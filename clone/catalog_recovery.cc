@@ -2,6 +2,7 @@
 #include <spdlog/spdlog.h>
 
 #include "clone/catalog.h"
+#include "cow/overlay_kv.h"
 #include "fs/base/bytes.h"
 #include "fs/base/check.h"
 
@@ -27,6 +28,15 @@ Outcome<std::unique_ptr<Catalog>> Catalog::Open(const cow::EngineOptions& option
     spdlog::info("dropping {} unfinished import(s)", unfinished.size());
     PRISM_TRY(catalog->Destroy(unfinished));
   }
+  return catalog;
+}
+
+Outcome<std::unique_ptr<Catalog>> Catalog::OpenToLook(const cow::EngineOptions& options,
+                                                      std::unique_ptr<cow::OverlayKv> tables) {
+  std::unique_ptr<Catalog> catalog(new Catalog);
+  PRISM_ASSIGN(catalog->engine_, cow::Engine::OpenToLook(options, std::move(tables)));
+  PRISM_TRY(catalog->LoadRows());
+  PRISM_TRY(catalog->engine_->Recover(*catalog));
   return catalog;
 }
 
@@ -131,6 +141,7 @@ Status Catalog::ReplayRecord(uint8_t type, std::string_view payload, Lsn lsn) {
     case RecordType::kCompose:
     case RecordType::kComposed:
     case RecordType::kCounted:
+    case RecordType::kUncounted:
       return ReplayCompose(static_cast<RecordType>(type), payload);
     case RecordType::kSnapshot:
     case RecordType::kRollback:

@@ -25,7 +25,7 @@ std::optional<CatalogEntry> Catalog::FindAt(Place place) {
 
 Outcome<CatalogEntry> Catalog::Replace(const CatalogEntry& branch, const CatalogEntry& as_of,
                                        VolumeId volume_id, std::string_view label,
-                                       const Request& request) {
+                                       int64_t own_bytes, const Request& request) {
   if (!engine_->Admit()) return Explain(Err::kIo, "the store accepts no changes: see the log");
   CatalogEntry entry;
   Lsn lsn;
@@ -47,8 +47,8 @@ Outcome<CatalogEntry> Catalog::Replace(const CatalogEntry& branch, const Catalog
       if (LineageUntilNow(volume->row_) != as_of.row.past)
         return Explain(Err::kAgain, "volume \"{}\" is being changed", volume->row_.name);
       std::shared_lock gate(engine_->gate());
-      const ReplaceRecord record{volume_id, branch.row.id, snapshot.targets.front().id, NowSec(),
-                                 std::string(label)};
+      const ReplaceRecord record{volume_id, branch.row.id,      snapshot.targets.front().id,
+                                 NowSec(),  std::string(label), own_bytes};
       VolumeRow answer = volume->row_;
       answer.inodes = branch.volume->row_.inodes;
       answer.bytes = branch.volume->row_.bytes;
@@ -65,7 +65,21 @@ void Catalog::ApplyReplace(const ReplaceRecord& record, Lsn lsn) {
   Volume& volume = *by_id_.at(record.volume);
   const std::shared_ptr<Volume> source = by_id_.at(record.source);
   ApplySnapshot({record.created_sec, 0, {{record.volume, record.snapshot, record.label}}});
+  const VolumeRow before = volume.row_;
   ApplyRollback(volume, *source, lsn);
+  VolumeRow& row = volume.row_;
+  const auto own_bytes = static_cast<uint64_t>(record.own_bytes);
+  if (source->row_.parent_id == record.volume) {  // its own content goes on
+    row.own_from = before.own_from;
+    row.usage.own_chunk_bytes = before.usage.own_chunk_bytes + own_bytes;
+    row.birth_node_bytes = before.birth_node_bytes;
+  } else {
+    row.parent = source->row_.parent;
+    row.parent_id = source->row_.parent_id;
+    row.birth_node_bytes -= own_bytes;
+  }
+  volume.tree_.own_from = row.own_from;
+  volume.tree_.usage = row.usage;
   ApplyDestroy(*source);
 }
 

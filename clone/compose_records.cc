@@ -72,4 +72,20 @@ Result<CountedRecord> CountedRecord::Decode(std::string_view payload) {
   return record;
 }
 
+std::string UncountedRecord::Encode() const {
+  std::string out;
+  ByteWriter writer(out);
+  writer.Put(RecordType::kUncounted);
+  writer.Put(volume);
+  return out;
+}
+
+Result<UncountedRecord> UncountedRecord::Decode(std::string_view payload) {
+  ByteReader reader(payload);
+  UncountedRecord record;
+  record.volume = reader.Get<VolumeId>();
+  if (!reader.Finished()) return Fail(Err::kCorrupt);
+  return record;
+}
+
 }  // namespace prism::clone

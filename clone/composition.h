@@ -45,7 +45,7 @@ struct Composition {
   // Directories were taken out of the own tree with all that is below them: that is still in it,
   // and no longer part of the volume.
   bool partial = false;
-  // The volume's totals lack what its parts brought, and have what was taken out.
+  // The volume's totals are more than there is: they have all of each part, and what was taken out.
   bool uncounted = false;
   // Of numbers without prefix, those that the rules themselves made; the base's are below.
   InodeId made_from = 0;

@@ -138,17 +138,13 @@ bool GetRow(ByteReader& reader, VolumeRow& row) {
 
 cow::VolumeUsage VolumeRow::Usage() const {
   cow::VolumeUsage all;
-  // Of a composed volume more may have been taken away than has been counted yet.
-  auto at_least = [&](uint64_t n) {
-    return composition.uncounted && static_cast<int64_t>(n) < 0 ? 0 : n;
-  };
-  all.inodes = at_least(inodes);
-  all.bytes = at_least(bytes);
+  all.inodes = inodes;
+  all.bytes = bytes;
   all.quota = quota;
   if (quota.exclusive) {
     all.charged_from = own_from;
-    all.charged_bytes =
-        usage.own_chunk_bytes + usage.node_bytes - std::min(usage.node_bytes, birth_node_bytes);
+    const auto grown = static_cast<int64_t>(usage.node_bytes - birth_node_bytes);
+    all.charged_bytes = usage.own_chunk_bytes + static_cast<uint64_t>(std::max<int64_t>(0, grown));
   } else {
     all.charged_bytes = all.bytes + usage.node_bytes - usage.inline_bytes;
   }
@@ -365,6 +361,7 @@ std::string ReplaceRecord::Encode() const {
   writer.Put(snapshot);
   writer.Put(created_sec);
   writer.PutString(label);
+  writer.Put(own_bytes);
   return out;
 }
 
@@ -376,6 +373,7 @@ Result<ReplaceRecord> ReplaceRecord::Decode(std::string_view payload) {
   record.snapshot = reader.Get<VolumeId>();
   record.created_sec = reader.Get<int64_t>();
   record.label = reader.GetString();
+  if (reader.remaining() > 0) record.own_bytes = reader.Get<int64_t>();  // older ones have none
   if (!reader.Finished()) return Fail(Err::kCorrupt);
   return record;
 }

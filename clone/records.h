@@ -36,13 +36,15 @@ struct VolumeRow {
   bool flushed = false;  // the clients of what it was cloned from had written all before the cut
   // The key of the hash that makes directory cookies; a clone inherits it, so cookies stay valid.
   std::pair<uint64_t, uint64_t> hash_key{0, 0};
-  Lineage past;                   // what the content came through before this line
-  uint64_t line = 0;              // the present one; 0 of a snapshot, which does not go on
-  Lsn changed = 0;                // the last change on this line
-  cow::TreeUsage usage;           // of the tree at `root`
-  ChunkId own_from = 0;           // chunks from this one on came after the volume was made
-  uint64_t birth_node_bytes = 0;  // usage.node_bytes when it was made
-  cow::Quota quota;               // a clone inherits it, as a copy of a disk has that disk's size
+  Lineage past;          // what the content came through before this line
+  uint64_t line = 0;     // the present one; 0 of a snapshot, which does not go on
+  Lsn changed = 0;       // the last change on this line
+  cow::TreeUsage usage;  // of the tree at `root`
+  ChunkId own_from = 0;  // chunks from this one on came after the volume was made
+  // usage.node_bytes when it was made; of a volume that was rebased, less the stored bytes of what
+  // it brought along, modulo 2^64: older than own_from, and nevertheless its own.
+  uint64_t birth_node_bytes = 0;
+  cow::Quota quota;  // a clone inherits it, as a copy of a disk has that disk's size
   Composition composition;
 
   // See cow::VolumeUsage.
@@ -129,12 +131,18 @@ struct ComposedRecord {  // RecordType::kComposed: the rules have been followed;
   static Result<ComposedRecord> Decode(std::string_view payload);
 };
 
-struct CountedRecord {  // RecordType::kCounted: what the totals of a composed volume lacked
+struct CountedRecord {  // RecordType::kCounted: by how much a composed volume's totals were wrong
   VolumeId volume = 0;
   int64_t inodes = 0;
   int64_t bytes = 0;
   std::string Encode() const;
   static Result<CountedRecord> Decode(std::string_view payload);
+};
+
+struct UncountedRecord {  // RecordType::kUncounted: totals say more than there is, until kCounted
+  VolumeId volume = 0;
+  std::string Encode() const;
+  static Result<UncountedRecord> Decode(std::string_view payload);
 };
 
 // Up to what the volume holds now.
@@ -167,6 +175,9 @@ struct ReplaceRecord {  // RecordType::kReplace
   VolumeId snapshot = 0;  // its id
   int64_t created_sec = 0;
   std::string label;
+  // Stored bytes that an exclusive quota counts: of a source that was made of the volume, by how
+  // much more it has of the volume's own chunks; of another, what is the volume's own in it.
+  int64_t own_bytes = 0;
   std::string Encode() const;
   static Result<ReplaceRecord> Decode(std::string_view payload);
 };

@@ -186,6 +186,11 @@ Composition Volume::composition() {
   return row_.composition;
 }
 
+cow::NodeId Volume::Root() {
+  std::shared_lock lock(mutex_);
+  return tree_.node;
+}
+
 VolumeRow Volume::DescendantRow(std::string full_name) const {
   VolumeRow row = row_;
   row.parent = std::move(full_name);

@@ -38,6 +38,7 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
   // take it first. REQUIRES: whoever holds it needs none itself.
   std::unique_lock<FairSharedMutex> HoldWriters() { return std::unique_lock(writers_); }
   Composition composition();
+  cow::NodeId Root();
   uint64_t times_replaced() const { return replaced_.load(std::memory_order_acquire); }
   bool is_snapshot() const { return row_.snapshot_of != 0; }  // never changes
 
@@ -66,7 +67,7 @@ class Volume : public cow::VolumeMap, public std::enable_shared_from_this<Volume
   std::map<std::string, std::shared_ptr<Volume>, std::less<>> snapshots_;  // by label; as the name
   cow::TreeRoot tree_;
   std::atomic<Lsn> last_lsn_{0};
-  std::atomic<uint64_t> replaced_{0};  // how often it has been given another tree
+  std::atomic<uint64_t> replaced_{0};  // how often it has been given another tree, or lost totals
   std::atomic<bool> destroyed_{false};
   bool row_changed_ = false;  // guarded by the catalog's changed_mutex_
 };

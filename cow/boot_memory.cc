@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <string_view>
 
@@ -45,6 +46,19 @@ std::byte* BootMemory::Open(const std::string& path, size_t size_bytes) {
                  std::strerror(errno));
     return nullptr;
   }
+  size_bytes_ = size_bytes;
+  return base_ = static_cast<std::byte*>(base);
+}
+
+std::byte* BootMemory::OpenAsItIs(const std::string& path, size_t size_bytes) {
+  PRISM_CHECK(base_ == nullptr);
+  if (std::error_code error; !std::filesystem::exists(path, error)) return nullptr;
+  Result<File> file = File::Open(path, O_RDONLY);
+  const Result<uint64_t> size = file ? file->Size() : Fail(Err::kIo);
+  if (!size || *size < size_bytes) return nullptr;
+  void* base =
+      ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, file->descriptor(), 0);
+  if (base == MAP_FAILED) return nullptr;
   size_bytes_ = size_bytes;
   return base_ = static_cast<std::byte*>(base);
 }

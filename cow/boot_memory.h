@@ -23,6 +23,9 @@ class BootMemory {
   // Maps the file, making it with zeros where it is not there or too short. nullptr: it cannot be
   // had, which is logged, or the boot is not known. Once.
   std::byte* Open(const std::string& path, size_t size_bytes);
+  // The same to look at: what is written to it stays in this process. nullptr: it is not there, or
+  // not of this size.
+  std::byte* OpenAsItIs(const std::string& path, size_t size_bytes);
 
  private:
   std::byte* base_ = nullptr;

@@ -22,6 +22,10 @@ struct CheckReport {
   uint64_t nodes = 0;
   uint64_t chunks = 0;
   uint64_t data_bytes = 0;  // stored bytes that were read and verified
+  // What the journal of a stopped server adds to its last checkpoint, and whether all that was
+  // looked at has it: not where the checkpoint is damaged.
+  uint64_t journal_records = 0;
+  bool journal_included = true;
 
   template <typename... Args>
   void Say(fmt::format_string<Args...> format, Args&&... args) {

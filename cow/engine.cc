@@ -11,6 +11,7 @@
 #include <shared_mutex>
 
 #include "cow/file.h"
+#include "cow/overlay_kv.h"
 #include "cow/record.h"
 #include "cow/store_directory.h"
 #include "fs/base/check.h"
@@ -32,11 +33,13 @@ constexpr size_t kJournalBufferMax = 8u << 20;
 
 }  // namespace
 
-Engine::Engine(const EngineOptions& options, std::unique_ptr<Kv> kv)
+Engine::Engine(const EngineOptions& options, std::unique_ptr<Kv> kv, bool read_only)
     : options_(options),
+      read_only_(read_only),
       kv_(std::move(kv)),
-      segments_(options.directory + "/segments"),
-      journal_(options.directory + "/journal", [this] { return segments_.Sync(); }),
+      segments_(options.directory + "/segments", read_only),
+      journal_(
+          options.directory + "/journal", [this] { return segments_.Sync(); }, read_only),
       nodes_(*kv_, options.node_cache_bytes),
       references_(*kv_),
       chunks_(*kv_, segments_, journal_, gate_, {options.codec, options.chunk_cache_bytes}),
@@ -51,8 +54,15 @@ Outcome<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
     ::close(lock);
     return tl::unexpected(kv.error());
   }
-  std::unique_ptr<Engine> engine(new Engine(options, std::move(*kv)));
+  std::unique_ptr<Engine> engine(new Engine(options, std::move(*kv), false));
   engine->lock_descriptor_ = lock;
+  PRISM_TRY(engine->Load());
+  return engine;
+}
+
+Outcome<std::unique_ptr<Engine>> Engine::OpenToLook(const EngineOptions& options,
+                                                    std::unique_ptr<OverlayKv> tables) {
+  std::unique_ptr<Engine> engine(new Engine(options, std::move(tables), true));
   PRISM_TRY(engine->Load());
   return engine;
 }
@@ -67,7 +77,7 @@ Engine::~Engine() {
   admitted_.notify_all();
   if (checkpoint_thread_.joinable()) checkpoint_thread_.join();
   if (reaper_thread_.joinable()) reaper_thread_.join();
-  if (owner_ != nullptr && !failed()) (void)Checkpoint();
+  if (owner_ != nullptr && !failed() && !read_only_) (void)Checkpoint();
   kv_.reset();
   if (lock_descriptor_ >= 0) ::close(lock_descriptor_);
 }
@@ -126,6 +136,10 @@ Outcome<void> Engine::Recover(RootOwner& owner) {
     failed_ = true;  // no checkpoint of what is half replayed
     return Explain(replayed.error(), "the journal of {} cannot be replayed after record {}: {}",
                    options_.directory, journal_.last_lsn(), NameOf(replayed.error()));
+  }
+  if (read_only_) {
+    if (!Checkpoint()) return Explain(Err::kIo, "what was replayed cannot be gathered");
+    return {};
   }
   // The names of db/, journal/ and segments/: what is synced inside of them is found again by
   // these.

@@ -33,6 +33,8 @@ struct EngineOptions {
   uint32_t checkpoint_interval_ms = 10000;
 };
 
+class OverlayKv;
+
 // Whoever keeps the roots of the trees: its rows are part of every checkpoint.
 class RootOwner {
  public:
@@ -47,6 +49,10 @@ class Engine {
   // Locks the directory and reads what the last checkpoint wrote; the owner then reads its rows,
   // and calls Recover.
   static Outcome<std::unique_ptr<Engine>> Open(const EngineOptions& options);
+  // To look at what a server would find here: what Recover replays goes to `tables` alone, and no
+  // file is changed. REQUIRES: the caller has locked the directory. Nothing else is to be changed.
+  static Outcome<std::unique_ptr<Engine>> OpenToLook(const EngineOptions& options,
+                                                     std::unique_ptr<OverlayKv> tables);
   ~Engine();  // a last checkpoint, unless the engine has failed
 
   // Replays the journal through the owner, writes a checkpoint if there was anything to replay, and
@@ -86,7 +92,7 @@ class Engine {
   uint64_t checkpoint_count() const { return checkpoint_count_; }
 
  private:
-  explicit Engine(const EngineOptions& options, std::unique_ptr<Kv> kv);
+  Engine(const EngineOptions& options, std::unique_ptr<Kv> kv, bool read_only);
   Outcome<void> Load();
   Status WriteCheckpoint();
   std::string EncodeSuperblock(Lsn cut) const;
@@ -96,6 +102,7 @@ class Engine {
   bool ReapSome();
 
   const EngineOptions options_;
+  const bool read_only_;
   int lock_descriptor_ = -1;
   std::unique_ptr<Kv> kv_;
   FairSharedMutex gate_;

@@ -55,8 +55,10 @@ std::string FileHeader(uint64_t number, Lsn first) {
 
 }  // namespace
 
-Journal::Journal(std::string directory, std::function<Status()> before_write)
-    : directory_(std::move(directory)), before_write_(std::move(before_write)) {}
+Journal::Journal(std::string directory, std::function<Status()> before_write, bool read_only)
+    : directory_(std::move(directory)),
+      before_write_(std::move(before_write)),
+      read_only_(read_only) {}
 
 std::string Journal::PathOf(uint64_t number) const {
   return fmt::format("{}/{:08}", directory_, number);
@@ -65,7 +67,7 @@ std::string Journal::PathOf(uint64_t number) const {
 Status Journal::Replay(Lsn cut, FunctionRef<Status(Lsn, std::string_view)> visitor) {
   std::vector<uint64_t> numbers;
   std::error_code error;
-  std::filesystem::create_directories(directory_, error);
+  if (!read_only_) std::filesystem::create_directories(directory_, error);
   for (const auto& entry : std::filesystem::directory_iterator(directory_, error)) {
     uint64_t number = std::strtoull(entry.path().filename().c_str(), nullptr, 10);
     if (number > 0) numbers.push_back(number);
@@ -80,7 +82,7 @@ Status Journal::Replay(Lsn cut, FunctionRef<Status(Lsn, std::string_view)> visit
     PRISM_TRY(ReplayFile(number, cut, visitor));
     file_number_ = number;
   }
-  tail_.Open(directory_ + "/tail");
+  tail_.Open(directory_ + "/tail", read_only_);
   auto keep = [&](Lsn lsn, std::string_view payload) -> Status {
     PRISM_TRY(visitor(lsn, payload));
     last_ = lsn;
@@ -139,7 +141,7 @@ Status Journal::ReplayFile(uint64_t number, Lsn cut,
 }
 
 Lsn Journal::Append(std::string_view payload) {
-  PRISM_CHECK(payload.size() <= kRecordMax);
+  PRISM_CHECK(payload.size() <= kRecordMax && !read_only_);
   std::unique_lock lock(mutex_);
   Lsn lsn = ++last_;
   ByteWriter writer(buffer_);
@@ -237,6 +239,7 @@ size_t Journal::buffered_bytes() const {
 }
 
 Status Journal::Trim(Lsn cut) {
+  if (read_only_) return {};
   std::lock_guard lock(mutex_);
   if (leading_) return {};  // the leader may be starting a file; the next checkpoint trims
   bytes_since_trim_ = 0;

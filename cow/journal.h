@@ -28,7 +28,8 @@ namespace prism::cow {
 class Journal {
  public:
   // `before_write` runs before bytes go to the file: it makes durable what they refer to.
-  Journal(std::string directory, std::function<Status()> before_write);
+  // read_only: only Replay is called, and no file is changed.
+  Journal(std::string directory, std::function<Status()> before_write, bool read_only = false);
 
   // Recovery, before any Append: visits the records after `cut` in order, to the first that does
   // not verify, and then those that a killed process had not yet written (journal_tail.h); later
@@ -65,6 +66,7 @@ class Journal {
 
   const std::string directory_;
   const std::function<Status()> before_write_;
+  const bool read_only_;
 
   mutable std::mutex mutex_;
   std::condition_variable durable_changed_;

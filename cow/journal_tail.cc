@@ -38,9 +38,10 @@ JournalTail::Area* JournalTail::area(size_t index) const {
   return reinterpret_cast<Area*>(base_ + index * kAreaBytes);
 }
 
-void JournalTail::Open(const std::string& path) {
+void JournalTail::Open(const std::string& path, bool read_only) {
   boot_ = ThisBoot();
-  base_ = memory_.Open(path, kAreas * kAreaBytes);
+  constexpr size_t kSizeBytes = kAreas * kAreaBytes;
+  base_ = read_only ? memory_.OpenAsItIs(path, kSizeBytes) : memory_.Open(path, kSizeBytes);
   if (base_ == nullptr) return;
   for (size_t i = 0; i < kAreas; ++i)
     if (area(i)->magic == kMagic) seed_ = std::max(seed_, area(i)->seed);

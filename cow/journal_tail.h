@@ -31,8 +31,9 @@ class JournalTail {
   static constexpr size_t kAreaBytes = size_t{16} << 20;
 
   // Maps the file, making it if it is not there. A tail that cannot be had is logged and does
-  // nothing: the store is then as it would be without.
-  void Open(const std::string& path);
+  // nothing: the store is then as it would be without. read_only: only Visit is called, and the
+  // file stays as it is.
+  void Open(const std::string& path, bool read_only);
 
   // Before Start: the records after `last`, in order and without gaps, that the previous
   // process left on this boot of the machine. Stops when the visitor fails.

@@ -53,5 +53,7 @@ struct RocksOptions {
 };
 
 Outcome<std::unique_ptr<Kv>> OpenRocksKv(const RocksOptions& options);
+// The same to look at, of tables that are there: no file is changed, and writing fails.
+Outcome<std::unique_ptr<Kv>> OpenRocksKvToLook(const RocksOptions& options);
 
 }  // namespace prism::cow

@@ -24,6 +24,7 @@ enum class RecordType : uint8_t {
   kCompose = 33,
   kComposed = 34,
   kCounted = 35,
+  kUncounted = 36,
 };
 
 }  // namespace prism::cow

@@ -223,10 +223,12 @@ uint64_t IdFromKey(std::string_view key) {
   return id;
 }
 
-Outcome<std::unique_ptr<Kv>> OpenRocksKv(const RocksOptions& options) {
+namespace {
+
+Outcome<std::unique_ptr<Kv>> Open(const RocksOptions& options, bool read_only) {
   rocksdb::DBOptions db_options;
-  db_options.create_if_missing = true;
-  db_options.create_missing_column_families = true;
+  db_options.create_if_missing = !read_only;
+  db_options.create_missing_column_families = !read_only;
   db_options.max_background_jobs = 2;
   db_options.bytes_per_sync = 1 << 20;
   db_options.wal_bytes_per_sync = 1 << 20;
@@ -245,9 +247,11 @@ Outcome<std::unique_ptr<Kv>> OpenRocksKv(const RocksOptions& options) {
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
   std::error_code ignored;  // it would log an error about the directory of a new store
-  std::filesystem::create_directories(options.directory, ignored);
-  rocksdb::Status status =
-      rocksdb::DB::Open(db_options, options.directory, descriptors, &handles, &db);
+  if (!read_only) std::filesystem::create_directories(options.directory, ignored);
+  const rocksdb::Status status =
+      read_only
+          ? rocksdb::DB::OpenForReadOnly(db_options, options.directory, descriptors, &handles, &db)
+          : rocksdb::DB::Open(db_options, options.directory, descriptors, &handles, &db);
   if (!status.ok()) {
     return Explain(status.IsCorruption() ? Err::kCorrupt : Err::kIo,
                    "cannot open the store in {}: {}", options.directory, status.ToString());
@@ -255,6 +259,16 @@ Outcome<std::unique_ptr<Kv>> OpenRocksKv(const RocksOptions& options) {
   (void)db->DestroyColumnFamilyHandle(handles[0]);  // the default family holds nothing
   handles.erase(handles.begin());
   return std::unique_ptr<Kv>(new RocksKv(db, std::move(handles)));
+}
+
+}  // namespace
+
+Outcome<std::unique_ptr<Kv>> OpenRocksKv(const RocksOptions& options) {
+  return Open(options, false);
+}
+
+Outcome<std::unique_ptr<Kv>> OpenRocksKvToLook(const RocksOptions& options) {
+  return Open(options, true);
 }
 
 }  // namespace prism::cow

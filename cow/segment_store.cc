@@ -46,7 +46,9 @@ int64_t NowMs() {
 
 }  // namespace
 
-SegmentStore::SegmentStore(std::string directory) : directory_(std::move(directory)) {
+SegmentStore::SegmentStore(std::string directory, bool read_only)
+    : directory_(std::move(directory)), read_only_(read_only) {
+  if (read_only) return;
   std::error_code error;
   std::filesystem::create_directories(directory_, error);
   if (error) spdlog::error("segment directory {}: {}", directory_, error.message());
@@ -74,6 +76,7 @@ Status SegmentStore::MarkUsed(const Extent& extent) {
 }
 
 void SegmentStore::RemoveUnused() {
+  if (read_only_) return;
   std::lock_guard lock(mutex_);
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(directory_, error)) {
@@ -88,6 +91,7 @@ void SegmentStore::RemoveUnused() {
 
 Result<std::vector<Extent>> SegmentStore::Write(std::span<const std::string_view> contents,
                                                 bool soon) {
+  PRISM_CHECK(!read_only_);
   uint64_t size_bytes = 0;
   for (std::string_view bytes : contents) {
     PRISM_CHECK(!bytes.empty() && bytes.size() <= kSegmentBytes);
@@ -143,6 +147,7 @@ Status SegmentStore::WriteExtents(std::span<const std::string_view> contents,
 }
 
 Status SegmentStore::WriteAgain(const Extent& extent, std::string_view bytes) {
+  if (read_only_) return {};
   PRISM_CHECK(bytes.size() == extent.length_bytes);
   std::lock_guard lock(mutex_);
   PRISM_ASSIGN(std::shared_ptr<File> file, FileOf(extent.segment));
@@ -256,6 +261,7 @@ Status SegmentStore::ReadRun(std::span<const SegmentRead> run) {
 }
 
 void SegmentStore::Free(std::vector<Extent> extents) {
+  if (read_only_) return;
   std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) {
     return std::pair(a.segment, a.unit) < std::pair(b.segment, b.unit);
   });

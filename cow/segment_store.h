@@ -49,7 +49,8 @@ class SegmentStore {
   static constexpr uint32_t kUnitBytes = 1024;
   static constexpr uint32_t kSegmentBytes = 64u << 20;
 
-  explicit SegmentStore(std::string directory);
+  // read_only: nothing is written, and no file is changed, whatever is called.
+  explicit SegmentStore(std::string directory, bool read_only = false);
 
   // At start: marks what a chunk row says is in use. kCorrupt: outside a segment, or used twice.
   Status MarkUsed(const Extent& extent);
@@ -110,6 +111,7 @@ class SegmentStore {
   std::string PathOf(uint32_t segment) const;
 
   const std::string directory_;
+  const bool read_only_;
   mutable std::mutex mutex_;  // guards all below but the atomics
   std::map<uint32_t, Segment> segments_;
   uint32_t active_ = 0;        // the segment being filled, 0: none

@@ -20,12 +20,20 @@
 
 namespace prism::cow {
 
+// Stored bytes of chunks that the journal holds, to be written to their places by the next server.
+using CarriedChunks = std::unordered_map<ChunkId, std::string>;
+
 // THREADS: one. Errors of the methods: the tables cannot be read (kIo); damage goes to the report.
 class StoreCheck {
  public:
-  // `tables` do not change meanwhile: a snapshot, or nobody else has the store.
-  StoreCheck(Kv& tables, std::string segments_directory, CheckReport& report)
-      : tables_(tables), segments_directory_(std::move(segments_directory)), report_(report) {}
+  // `tables` do not change meanwhile: a snapshot, or nobody else has the store. `carried`, if any,
+  // outlives this.
+  StoreCheck(Kv& tables, std::string segments_directory, const CarriedChunks* carried,
+             CheckReport& report)
+      : tables_(tables),
+        segments_directory_(std::move(segments_directory)),
+        carried_(carried),
+        report_(report) {}
 
   // `roots`: what refers to trees, each as often as it counts; those of dead trees are found here.
   Status Recount(std::span<const NodeId> roots);
@@ -68,6 +76,7 @@ class StoreCheck {
   Status CountChunks();
   void CheckChunk(ChunkId id, const ChunkRow& row);
   void CheckPlaces();
+  const std::string* Carried(ChunkId id) const;
   Status CheckFingerprints();
   Status Scan(Table table, const char* name,
               FunctionRef<void(std::string_view, std::string_view)> visitor);
@@ -75,8 +84,11 @@ class StoreCheck {
 
   Kv& tables_;
   const std::string segments_directory_;
+  const CarriedChunks* const carried_;
   CheckReport& report_;
-  uint64_t next_node_ = 0, live_nodes_ = 0, next_chunk_ = 0;
+  // As in a store that has not had a checkpoint.
+  uint64_t next_node_ = 1, live_nodes_ = 0, next_chunk_ = 1;
+  bool has_superblock_ = false;
   std::unordered_map<NodeId, NodeSeen> nodes_;
   std::unordered_map<ChunkId, ChunkSeen> chunks_;
   std::unordered_set<ChunkId> bad_chunks_;

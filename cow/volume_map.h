@@ -81,6 +81,8 @@ class VolumeMap {
   // The same of one inode's names and attributes, which may have come with another lineage.
   virtual std::pair<uint64_t, uint64_t> hash_key(InodeId) const { return hash_key(); }
   virtual bool read_only(InodeId) const { return read_only(); }
+  // The inode came with another tree: what is changed of it is new in this one.
+  virtual bool is_grafted(InodeId) const { return false; }
 };
 
 // Keeps a chunk from being freed between ChunkStore::Put and the Commit of the transaction that

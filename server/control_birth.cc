@@ -1,6 +1,5 @@
 #include "server/control_birth.h"
 
-#include "fs/birth/identity.h"
 #include "fs/birth/seal_check.h"
 #include "server/control_quota.h"
 #include "server/control_verbs.h"
@@ -56,6 +55,16 @@ Outcome<json> Seal(ControlContext& context, const json& request) {
 
 }  // namespace
 
+Outcome<std::optional<Identity>> Identity::In(const json& request) {
+  if (!request.contains("identity")) return std::nullopt;
+  const std::string text = Text(request, "identity");
+  Identity identity;
+  PRISM_ASSIGN(identity.rules_,
+               birth::ParseIdentityRules(RulesOr(text, birth::DefaultIdentityRules())));
+  identity.description_ = "identity " + text;
+  return identity;
+}
+
 Outcome<json> Clone(ControlContext& context, const json& request) {
   fs::CloneOptions options;
   const std::string key = Text(request, "request_key");
@@ -65,16 +74,9 @@ Outcome<json> Clone(ControlContext& context, const json& request) {
     const uint64_t barrier_ms = Number(request, "barrier_ms");
     options.barrier_ms = static_cast<uint32_t>(std::min<uint64_t>(barrier_ms, UINT32_MAX));
   }
-  std::vector<birth::IdentityRule> rules;
-  auto prepare = [&](std::string_view target, fs::FileSystem& clone) {
-    return birth::GiveIdentity(clone, target, rules);
-  };
-  const fs::Preparation preparation{prepare, "identity " + Text(request, "identity")};
-  if (request.contains("identity")) {
-    const std::string text = Text(request, "identity");
-    PRISM_ASSIGN(rules, birth::ParseIdentityRules(RulesOr(text, birth::DefaultIdentityRules())));
-    options.preparation = &preparation;
-  }
+  PRISM_ASSIGN(const std::optional<Identity> identity, Identity::In(request));
+  std::optional<fs::Preparation> preparation;
+  if (identity) options.preparation = &preparation.emplace(identity->preparation());
   PRISM_ASSIGN(const fs::CloneResult made,
                context.host.CloneWith(Text(request, "source"), Texts(request, "targets"), options));
   json result = Describe(made.volumes);

@@ -1,5 +1,6 @@
 #include "server/control_compose.h"
 
+#include "server/control_birth.h"
 #include "server/control_verbs.h"
 
 namespace prism::server {
@@ -39,6 +40,9 @@ Outcome<json> Compose(ControlContext& context, const json& request) {
     PRISM_ASSIGN(ComposeRule rule, RuleOf(object));
     options.rules.push_back(std::move(rule));
   }
+  PRISM_ASSIGN(const std::optional<Identity> identity, Identity::In(request));
+  std::optional<fs::Preparation> preparation;
+  if (identity) options.preparation = &preparation.emplace(identity->preparation());
   PRISM_ASSIGN(fs::VolumeInfo volume,
                context.host.Compose(Text(request, "name"), options, Text(request, "request_key")));
   return Describe(volume);
@@ -67,6 +71,7 @@ std::span<const ContextVerb> ComposeVerbs() {
                   {{{"name"},
                     {"base", kText, false},
                     {"rules", kObjects, false},
+                    {"identity", kRules, false},
                     {"request_key", kText, false}}},
                   Compose},
       ContextVerb{"explain", {{{"name"}, {"path"}}}, ExplainOne},

@@ -32,7 +32,8 @@ Outcome<json> Quota(ControlContext& context, const json& request) {
               {"inodes", volume.quota.inodes},
               {"exclusive", volume.quota.exclusive},
               {"used_bytes", volume.charged_bytes},
-              {"used_inodes", volume.inodes}};
+              {"used_inodes", volume.inodes},
+              {"counted", !volume.uncounted}};
 }
 
 }  // namespace prism::server

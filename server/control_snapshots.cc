@@ -74,7 +74,8 @@ Outcome<json> Du(ControlContext& context, const json& request) {
                       {"referenced_bytes", usage->referenced_bytes},
                       {"shared_bytes", usage->referenced_bytes - usage->bytes},
                       {"exclusive_bytes", usage->bytes},
-                      {"exclusive_metadata_bytes", usage->metadata_bytes}});
+                      {"exclusive_metadata_bytes", usage->metadata_bytes},
+                      {"counted", !usage->uncounted}});
   }
   return result;
 }

@@ -27,9 +27,14 @@ struct ComposeRule {
   std::string Text() const;  // as on the command line
 };
 
+struct Preparation;  // fs/core/host.h
+
 struct ComposeOptions {
   std::string base;  // empty: the volume begins empty
   std::vector<ComposeRule> rules;
+  // Done to the volume by its own name, when the rules have been followed and before it is there
+  // for anybody. What came read-only stays so: changing it is a failure of the whole.
+  const Preparation* preparation = nullptr;
 };
 
 // Where a file comes from. The first is the volume itself, or what it was grafted from; where that

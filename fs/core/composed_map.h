@@ -39,6 +39,7 @@ class ComposedMap : public cow::VolumeMap {
   cow::VolumeUsage Usage() override { return own_->Usage(); }
   bool read_only() const override { return own_->read_only(); }
   bool read_only(InodeId ino) const override;
+  bool is_grafted(InodeId ino) const override { return tree_.Find(ino) != nullptr; }
   bool destroyed() const override { return own_->destroyed(); }
   std::pair<uint64_t, uint64_t> hash_key() const override { return own_->hash_key(); }
   std::pair<uint64_t, uint64_t> hash_key(InodeId ino) const override;

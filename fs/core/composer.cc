@@ -300,8 +300,9 @@ Status Composer::HideOrphans() {
   return {};
 }
 
-Status Composer::EmptyVolatile(bool all) {
+Status Composer::EmptyVolatile(bool all, FunctionRef<void()> before_losing) {
   std::vector<InodeId> stale;
+  bool loses = false;
   {
     auto view = map_.Read();
     PRISM_TRY(view->Scan(MakeKey(ItemType::kVolatile, 0),
@@ -311,8 +312,13 @@ Status Composer::EmptyVolatile(bool all) {
                              stale.push_back(key.ino());
                            return true;
                          }));
+    for (const InodeId ino : stale) {
+      const auto old = LoadInode(*view, ino);
+      loses = loses || (old && old->attr.nlink > 0 && old->attr.size > 0);
+    }
   }
   if (stale.empty()) return {};
+  if (loses) before_losing();
   auto transaction = map_.WriteAnything();
   for (const InodeId ino : stale) {
     transaction->Erase(MakeKey(ItemType::kVolatile, ino));

@@ -48,8 +48,9 @@ class Composer {
   // What is unlinked and held in the base is nobody's here: as if it were not there, until it is
   // freed.
   Status HideOrphans();
-  // Empties volatile directories; all, or those that were emptied for another volume.
-  Status EmptyVolatile(bool all);
+  // Empties volatile directories; all, or those that were emptied for another volume. Before the
+  // volume's totals are more than it has, which is where any had something in it, `before_losing`.
+  Status EmptyVolatile(bool all, FunctionRef<void()> before_losing);
 
   // Something was cut off that had something in it.
   bool partial() const { return partial_; }

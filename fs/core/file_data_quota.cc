@@ -81,7 +81,9 @@ Status FileData::Reserve(FileState& state, uint64_t offset, size_t length) {
   const uint64_t size = std::max(record.attr.size, end);
   const bool stays_inline =
       size <= kInlineMax && ((record.flags & kHasInlineData) != 0 || record.stored_used == 0);
-  if (stays_inline) bytes = size - std::min(size, record.stored_used);
+  // A part's body is not this volume's alone: it becomes so as a whole.
+  const bool is_new = usage.quota.exclusive && map_.is_grafted(state.ino);
+  if (stays_inline) bytes = size - (is_new ? 0 : std::min(size, record.stored_used));
   if (was_small) bytes -= std::min(bytes, state.reserved.load());
   if (bytes == 0) return {};
   const uint64_t room = usage.quota.bytes - std::min(usage.quota.bytes, usage.charged_bytes);

@@ -38,7 +38,8 @@ struct HostOptions {
 struct VolumeInfo {
   VolumeId id = 0;
   std::string name;
-  std::string parent;        // the name it was cloned from, as it was then; empty if created
+  // The name of what it was cloned from, or last rebased on, as it was then; empty if created.
+  std::string parent;
   VolumeId parent_id = 0;    // which may be gone
   VolumeId snapshot_of = 0;  // not 0: a read-only snapshot of that volume
   bool importing = false;
@@ -55,7 +56,7 @@ struct VolumeInfo {
   uint64_t charged_bytes = 0;  // what counts against quota.bytes
   uint32_t attached = 0;       // FileSystem objects alive
   bool composed = false;
-  // inodes and logical_bytes lack what its parts brought: that is being counted.
+  // inodes, logical_bytes and charged_bytes are at most that: it is still being counted.
   bool uncounted = false;
 };
 
@@ -68,6 +69,7 @@ struct ExclusiveUsage {
   uint64_t all_inodes = 0;
   uint64_t logical_bytes = 0;
   uint64_t referenced_bytes = 0;
+  bool uncounted = false;  // all_inodes and logical_bytes are at most that
 };
 
 struct StoreStats {

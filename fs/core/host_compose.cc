@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 
 #include "fs/core/composed_map.h"
 #include "fs/core/composer.h"
@@ -105,11 +106,30 @@ std::shared_ptr<cow::VolumeMap> HostImpl::OpenMapOf(const std::shared_ptr<clone:
 void HostImpl::EmptyVolatile(cow::VolumeMap& map, VolumeId id, bool all) {
   auto* composed = dynamic_cast<ComposedMap*>(&map);
   if (composed == nullptr) return;
-  const Status emptied = Composer(*composed, id).EmptyVolatile(all);
+  std::lock_guard lock(totals_mutex_);
+  const Status emptied =
+      Composer(*composed, id).EmptyVolatile(all, [&] { catalog_->SetUncounted(id); });
   if (emptied || emptied.error() == Err::kStale) return;
   spdlog::error("volume {}: its volatile directories cannot be emptied ({}); it is not shown", id,
                 NameOf(emptied.error()));
   composed->Break(emptied.error());
+}
+
+uint64_t HostImpl::ReferencedBytes(const clone::VolumeRow& row) {
+  uint64_t bytes = row.usage.chunk_bytes + row.usage.node_bytes;
+  std::set<VolumeId> seen;
+  std::vector<clone::Graft> left = row.composition.grafts;
+  while (!left.empty()) {
+    const VolumeId id = left.back().part;
+    left.pop_back();
+    if (!seen.insert(id).second) continue;
+    const std::optional<CatalogEntry> part = catalog_->Part(id);
+    if (!part) continue;  // the volume has just gone
+    bytes += part->row.usage.chunk_bytes + part->row.usage.node_bytes;
+    const std::vector<clone::Graft>& more = part->row.composition.grafts;
+    left.insert(left.end(), more.begin(), more.end());
+  }
+  return bytes;
 }
 
 Outcome<bool> HostImpl::FollowRules(const CatalogEntry& entry, const ComposeOptions& options) {
@@ -122,7 +142,7 @@ Outcome<bool> HostImpl::FollowRules(const CatalogEntry& entry, const ComposeOpti
   if (map == nullptr) return Explain(Err::kNoEntry, "the new volume was destroyed meanwhile");
   Composer composer(*map, entry.row.id);
   // Before anything else: nobody has looked yet.
-  if (Status emptied = composer.EmptyVolatile(false); !emptied)
+  if (Status emptied = composer.EmptyVolatile(false, [] {}); !emptied)
     return Failed(emptied.error(), "emptying the base's volatile directories");
   if (Status hidden = composer.HideOrphans(); !hidden)
     return Failed(hidden.error(), "leaving out what is unlinked in the base");
@@ -168,6 +188,7 @@ Outcome<VolumeInfo> HostImpl::Compose(std::string_view name, const ComposeOption
   const clone::ComposePlan plan = PlanOf(name, options);
   std::vector<std::string> arguments = plan.rules;
   arguments.emplace_back(name);
+  if (options.preparation != nullptr) arguments.push_back(options.preparation->description);
   PRISM_ASSIGN(const clone::Request request, clone::NameRequest(request_key, "compose", arguments));
   PRISM_ASSIGN(const auto done, catalog_->FindDone(request));
   if (done) return InfoOf(done->front());
@@ -184,8 +205,12 @@ Outcome<VolumeInfo> HostImpl::Compose(std::string_view name, const ComposeOption
     }
     PRISM_ASSIGN(entry, catalog_->Compose(plan));
   }
-  const Outcome<bool> partial = FollowRules(entry, options);
+  Outcome<bool> partial = FollowRules(entry, options);
+  if (partial && options.preparation != nullptr)
+    if (const Outcome<void> prepared = Prepare(entry, name, *options.preparation); !prepared)
+      partial = tl::unexpected(prepared.error());
   if (!partial) {
+    DropCores({entry.row.id});
     (void)catalog_->Destroy({std::string(name)});
     return tl::unexpected(partial.error());
   }

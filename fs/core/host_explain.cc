@@ -12,7 +12,7 @@ namespace {
 
 using clone::Composition;
 
-constexpr size_t kCountedAtOnce = 16;
+constexpr std::chrono::seconds kCountAgainAfter{10};
 constexpr std::string_view kFrom = "--from ";
 
 const clone::Graft* GraftOf(const Composition& composition, InodeId ino) {
@@ -110,34 +110,45 @@ Outcome<void> HostImpl::FindOrigins(clone::CatalogEntry entry, InodeId ino, std:
   return {};
 }
 
+// A volume that cannot be counted is tried again later, and keeps no other from being counted.
 void HostImpl::StartCounting() {
   using namespace std::chrono_literals;
   if (counting_.valid() && counting_.wait_for(0s) != std::future_status::ready) return;
-  if (catalog_->Uncounted(1).empty()) return;
-  counting_ = std::async(std::launch::async, [this] {
-    for (const auto& [entry, replaced] : catalog_->Uncounted(kCountedAtOnce))
-      CountComposed(entry, replaced);
+  const auto now = std::chrono::steady_clock::now();
+  std::erase_if(count_failed_, [&](const auto& at) { return now - at.second > kCountAgainAfter; });
+  std::vector<VolumeId> due = catalog_->Uncounted();
+  std::erase_if(due, [this](VolumeId id) { return count_failed_.contains(id); });
+  if (due.empty()) return;
+  counting_ = std::async(std::launch::async, [this, due = std::move(due)] {
+    for (const VolumeId id : due)
+      if (!stop_counting_) CountComposed(id);
   });
 }
 
-// What the volume's totals lack is the same however they change meanwhile.
-void HostImpl::CountComposed(const clone::CatalogEntry& entry, uint64_t replaced) {
-  OpenMapOf(entry.volume);  // what is emptied then is taken off the totals then
-  auto pinned = catalog_->Pin({entry.row.name});
+// By how much the volume's totals are wrong is the same however they change meanwhile.
+void HostImpl::CountComposed(VolumeId id) {
+  // What is emptied then is taken off the totals then.
+  if (const auto known = catalog_->Find(id)) OpenMapOf(known->volume);
+  std::unique_lock totals(totals_mutex_);
+  const auto entry = catalog_->Find(id);
+  if (!entry) return;  // gone
+  const uint64_t replaced = entry->volume->times_replaced();
+  auto pinned = catalog_->Pin({entry->row.name});
+  totals.unlock();
   if (!pinned) return;  // renamed or gone: the next time
   const HiddenVolumes pins(*catalog_, std::move(*pinned));
   const clone::VolumeRow& row = pins[0].row;
-  if (row.parent_id != entry.row.id) return;
+  if (row.parent_id != id) return;
   const auto map = MapOf(pins[0].volume);
   auto usage = CountFiles(*map->Read(), stop_counting_);
   if (!usage) {
-    spdlog::error("volume {}: its files cannot be counted ({})", entry.row.id,
+    spdlog::error("volume {}: its files cannot be counted ({}); this is tried again", id,
                   NameOf(usage.error()));
-    stop_counting_ = true;  // not again until a restart
+    count_failed_[id] = std::chrono::steady_clock::now();
     return;
   }
   if (!*usage) return;
-  catalog_->SetCounted(entry.row.id, replaced, static_cast<int64_t>((*usage)->inodes - row.inodes),
+  catalog_->SetCounted(id, replaced, static_cast<int64_t>((*usage)->inodes - row.inodes),
                        static_cast<int64_t>((*usage)->bytes - row.bytes));
 }
 

@@ -24,10 +24,6 @@ inline tl::unexpected<Failure> Failed(Err err, std::string_view what) {
   return Explain(err, "{} failed ({}): see the server's log", what, NameOf(err));
 }
 
-inline uint64_t ReferencedBytes(const clone::VolumeRow& row) {
-  return row.usage.chunk_bytes + row.usage.node_bytes;
-}
-
 // Of the names of requests.
 std::string TextOf(const cow::QuotaChange& change);
 
@@ -110,12 +106,14 @@ class HostImpl : public Host {
   Outcome<void> FindOrigins(clone::CatalogEntry entry, InodeId ino, std::string_view path,
                             std::vector<FileOrigin>& origins);
   void StartCounting();
-  void CountComposed(const clone::CatalogEntry& entry, uint64_t replaced);
+  void CountComposed(VolumeId id);
   Outcome<Found> FindInPart(VolumeId id, std::string_view path);
   Outcome<clone::CatalogEntry> FindReady(VolumeId id);  // kBusy: an import
   std::shared_ptr<VolumeCore> OpenCoreOf(VolumeId id);  // null: nobody works with it
   std::vector<std::pair<VolumeId, std::shared_ptr<VolumeCore>>> Cores();
   VolumeInfo InfoOf(const clone::CatalogEntry& entry);
+  // With all of a composed volume's parts, each once: it keeps them.
+  uint64_t ReferencedBytes(const clone::VolumeRow& row);
   std::vector<VolumeInfo> InfosOf(const std::vector<clone::CatalogEntry>& entries);
   Outcome<ExclusiveUsage> CountExclusive(std::vector<clone::CatalogEntry> entries);
   void DropCores(const std::vector<VolumeId>& ids);
@@ -172,8 +170,12 @@ class HostImpl : public Host {
   bool stopping_ = false;  // guarded by background_mutex_
   std::thread background_;
 
+  // Held while something is cut off that totals count, and while what is to be counted is pinned.
+  std::mutex totals_mutex_;
   std::atomic<bool> stop_counting_{false};
   std::future<void> counting_;  // started by background_
+  // Where counting failed, and when. Background_'s while nothing is counted, else counting_'s.
+  std::map<VolumeId, std::chrono::steady_clock::time_point> count_failed_;
 };
 
 }  // namespace prism::fs

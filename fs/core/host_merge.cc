@@ -11,6 +11,7 @@
 #include "fs/core/hidden_volumes.h"
 #include "fs/core/host_impl.h"
 #include "fs/core/merge_apply.h"
+#include "fs/core/merge_charge.h"
 #include "fs/core/merge_path.h"
 
 namespace prism::fs {
@@ -186,7 +187,11 @@ Outcome<MergeReport> HostImpl::TryMerge(const MergeJob& job, bool frozen) {
   for (const std::string& side : {job.mine, job.theirs}) {
     PRISM_ASSIGN(const clone::CatalogEntry entry, catalog_->Find(side));
     if (entry.row.composition.composed())
-      return Explain(Err::kNotSupported, "\"{}\" is composed: such volumes cannot be merged", side);
+      return Explain(
+          Err::kNotSupported,
+          "\"{}\" is composed: such volumes cannot be rebased or merged. Compose it anew "
+          "from the newer sources",
+          side);
   }
   PRISM_ASSIGN(const std::string label, LabelFor(job));
   // A core even where nobody works with the volume: one that came up meanwhile would not be told.
@@ -212,8 +217,12 @@ Outcome<MergeReport> HostImpl::TryMerge(const MergeJob& job, bool frozen) {
   if (!frozen) {
     PRISM_ASSIGN(gate, GateOf(target.row.id));
   }
-  PRISM_TRY(
-      catalog_->Replace(pins[2], pins[into_theirs ? 1 : 0], target.row.id, label, job.request));
+  // Merged into itself a volume goes on; rebased, it begins anew with what it brings along.
+  const Result<int64_t> own_bytes =
+      BytesBrought(*catalog_, pins[1], pins[2], into_theirs ? target.row.own_from : 0);
+  if (!own_bytes) return Failed(own_bytes.error(), "comparing");
+  PRISM_TRY(catalog_->Replace(pins[2], pins[into_theirs ? 1 : 0], target.row.id, label, *own_bytes,
+                              job.request));
   if (frozen) writers.unlock();
   report.kept = job.target + "@" + label;
   if (Status replaced = core->TreeReplaced(); !replaced)

@@ -106,6 +106,7 @@ Outcome<ExclusiveUsage> HostImpl::CountExclusive(std::vector<clone::CatalogEntry
       usage.all_inodes += entry.row.inodes;
       usage.logical_bytes += entry.row.bytes;
       usage.referenced_bytes += ReferencedBytes(entry.row);
+      usage.uncounted |= entry.row.composition.uncounted;
     }
     return usage;
   });

@@ -1,16 +1,15 @@
 #include "fs/core/store_check.h"
 
-#include <filesystem>
 #include <map>
+#include <memory>
 #include <set>
 
 #include "clone/records.h"
 #include "clone/request_table.h"
 #include "cow/kv_snapshot.h"
 #include "cow/store_check.h"
-#include "cow/store_directory.h"
 #include "fs/base/bytes.h"
-#include "fs/base/unique_fd.h"
+#include "fs/core/composed_check.h"
 #include "fs/core/host_impl.h"
 #include "fs/core/volume_check.h"
 
@@ -21,8 +20,9 @@ using clone::VolumeRow;
 
 class Checker {
  public:
-  Checker(cow::Kv& tables, cow::Kv* live, const std::string& directory)
-      : tables_(tables), live_(live), store_(tables, directory + "/segments", report_) {}
+  Checker(cow::Kv& tables, cow::Kv* live, const std::string& directory,
+          const cow::CarriedChunks* carried)
+      : tables_(tables), live_(live), store_(tables, directory + "/segments", carried, report_) {}
 
   Status Run(bool data) {
     PRISM_TRY(ReadRows());
@@ -57,6 +57,7 @@ class Checker {
       if (!names.emplace(row.snapshot_of, row.name).second)
         report_.Say("volume {}: its name {} is another's too", id, row.name);
     }
+    CheckCompositions();
     std::string next;
     PRISM_ASSIGN(const bool found, tables_.Get(cow::Table::kMeta, "next-volume", next));
     ByteReader reader(next);
@@ -65,6 +66,23 @@ class Checker {
     clone::RequestTable requests;
     if (!requests.Load(tables_)) report_.Say("the answers to requests do not decode");
     return {};
+  }
+
+  void CheckCompositions() {
+    std::set<VolumeId> used;
+    for (const auto& [id, row] : rows_)
+      for (const clone::Graft& graft : row.composition.grafts) {
+        used.insert(graft.part);
+        const auto part = rows_.find(graft.part);
+        if (part == rows_.end() || graft.part >= id || !clone::IsPart(part->second.name))
+          report_.Say("volume {}: it is made of part {}, which is not there", id, graft.part);
+        else if (part->second.composition.prefixes() != graft.prefixes)
+          report_.Say("volume {}: it is made of {} trees of part {}, which has {}", id,
+                      graft.prefixes, graft.part, part->second.composition.prefixes());
+      }
+    for (const auto& [id, row] : rows_)
+      if (clone::IsPart(row.name) && !used.contains(id))
+        report_.Say("volume {}: it is a part, and no volume is made of it", id);
   }
 
   // All that refers to trees from outside of them: one reference each.
@@ -90,33 +108,44 @@ class Checker {
 
   void CheckVolume(const VolumeRow& row) {
     const std::string name = NameOfRow(row);
-    VolumeCheck volume(name, row.hash_key, store_.bad_chunks(), report_);
+    // Alone, the tree of such a volume is no file system.
+    const bool composed = !row.composition.grafts.empty() || row.composition.partial;
+    std::unique_ptr<ComposedCheck> parts;
+    if (composed) parts = ComposedCheck::Open(tables_, rows_, whole_, row, name, report_);
+    VolumeCheck volume(name, parts ? parts->keys() : HashKeys(row.hash_key), store_.bad_chunks(),
+                       report_);
     cow::TreeUsage usage;
-    // The tree of a composed volume has changes of its parts' items: alone it is no file system.
-    const bool composed = row.composition.composed();
     const bool whole = store_.WalkTree("volume " + name, row.root, row.own_from, usage,
                                        [&](cow::Key key, std::string_view value) {
+                                         if (parts) return parts->AddOwn(key, value);
                                          if (!composed) volume.Add(key, value);
                                        });
     // Where parts are missing, what is left does not fit together, and would only hide that.
     if (!whole) return;
+    whole_.insert(row.id);
     if (row.importing && usage.node_bytes == cow::kNodeHeaderBytes) return;  // not begun
-    if (!composed) volume.Finish();
-    auto compare = [&](const char* what, uint64_t said, uint64_t found) {
-      if (said != found)
-        report_.Say("volume {}: its row says {} {}, and there are {}", name, said, what, found);
-    };
-    if (!composed) {
-      compare("inodes", row.inodes, volume.inodes());
-      compare("bytes of files", row.bytes, volume.bytes());
+    Compare(name, "bytes of nodes", row.usage.node_bytes, usage.node_bytes);
+    Compare(name, "bytes inline", row.usage.inline_bytes, usage.inline_bytes);
+    Compare(name, "bytes of chunks", row.usage.chunk_bytes, usage.chunk_bytes);
+    Compare(name, "bytes of its own chunks", row.usage.own_chunk_bytes, usage.own_chunk_bytes);
+    // Its rules are being followed.
+    if (row.importing && row.composition.composed()) return;
+    if (composed && !parts) return;
+    if (parts) parts->GiveAll(volume);
+    volume.Finish();
+    if (!row.composition.uncounted) {
+      Compare(name, "inodes", row.inodes, volume.inodes());
+      Compare(name, "bytes of files", row.bytes, volume.bytes());
     }
-    compare("bytes of nodes", row.usage.node_bytes, usage.node_bytes);
-    compare("bytes inline", row.usage.inline_bytes, usage.inline_bytes);
-    compare("bytes of chunks", row.usage.chunk_bytes, usage.chunk_bytes);
-    compare("bytes of its own chunks", row.usage.own_chunk_bytes, usage.own_chunk_bytes);
-    if (volume.last_ino() >= row.next_ino)
-      report_.Say("volume {}: inode {} was never given out: the next is {}", name,
-                  volume.last_ino(), row.next_ino);
+    const InodeId last = parts ? parts->last_ino() : volume.last_ino();
+    if (last >= row.next_ino)
+      report_.Say("volume {}: inode {} was never given out: the next is {}", name, last,
+                  row.next_ino);
+  }
+
+  void Compare(const std::string& name, const char* what, uint64_t said, uint64_t found) {
+    if (said != found)
+      report_.Say("volume {}: its row says {} {}, and there are {}", name, said, what, found);
   }
 
   cow::Kv& tables_;
@@ -124,37 +153,20 @@ class Checker {
   cow::CheckReport report_;
   cow::StoreCheck store_;
   std::map<VolumeId, VolumeRow> rows_;
+  std::set<VolumeId> whole_;  // whose trees could be read
 };
 
 }  // namespace
 
 Outcome<cow::CheckReport> CheckTables(cow::Kv& tables, cow::Kv* live, const std::string& directory,
-                                      bool data) {
-  Checker checker(tables, live, directory);
+                                      bool data, const cow::CarriedChunks* carried) {
+  Checker checker(tables, live, directory, carried);
   Status run = checker.Run(data);
   if (!run && run.error() == Err::kCorrupt)
     checker.report().Say("a table cannot be read: the log says where");
   else if (!run)
     return Explain(run.error(), "the tables of {} cannot be read: see the log", directory);
   return std::move(checker.report());
-}
-
-Outcome<cow::CheckReport> CheckStore(const std::string& directory, bool data) {
-  std::error_code error;
-  if (!std::filesystem::exists(directory + "/PRISM", error))
-    return Explain(Err::kNoEntry, "there is no store in {}", directory);
-  PRISM_ASSIGN(const int descriptor, cow::LockStoreDirectory(directory));
-  const UniqueFd lock(descriptor);
-  cow::RocksOptions options;
-  options.directory = directory + "/db";
-  Outcome<std::unique_ptr<cow::Kv>> tables = cow::OpenRocksKv(options);
-  if (!tables && tables.error().code == Err::kCorrupt) {
-    cow::CheckReport report;
-    report.Say("{}", tables.error().message);
-    return report;
-  }
-  PRISM_TRY(tables);
-  return CheckTables(**tables, nullptr, directory, data);
 }
 
 // As of now: a checkpoint puts all that was done before into the tables.

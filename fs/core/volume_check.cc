@@ -50,7 +50,7 @@ void VolumeCheck::Add(cow::Key key, std::string_view value) {
     case cow::ItemType::kOrphan:
       seen_[key.ino()].is_orphan = true;
       return;
-    case cow::ItemType::kVolatile:  // composed volumes are not given to this
+    case cow::ItemType::kVolatile:  // a composed volume's, and not given to this
       break;
     case cow::ItemType::kRequest:
       if (value.size() != 32) report_.Say("volume {}: request {} does not decode", name_, key.lo);
@@ -77,7 +77,7 @@ void VolumeCheck::AddRecord(InodeId ino, std::string_view value) {
 void VolumeCheck::AddEntry(cow::Key key, std::string_view value) {
   const auto entry = DecodeEntry(value);
   if (!entry) return Say(key.ino(), "its entry at cookie {} does not decode", key.lo);
-  if (key.lo / kCookieSlots != NameHash(hash_key_, entry->name))
+  if (key.lo / kCookieSlots != NameHash(keys_.Of(key.ino()), entry->name))
     Say(key.ino(), "its entry for inode {} is at the wrong cookie {}", entry->ino, key.lo);
   Seen& directory = seen_[key.ino()];
   ++directory.entries;

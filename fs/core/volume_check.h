@@ -22,11 +22,11 @@ namespace prism::fs {
 class VolumeCheck {
  public:
   // `name` is of the volume, for the report; bad_chunks are those whose content is lost.
-  VolumeCheck(std::string name, const HashKey& hash_key,
-              const std::unordered_set<ChunkId>& bad_chunks, cow::CheckReport& report)
-      : name_(std::move(name)), hash_key_(hash_key), bad_chunks_(bad_chunks), report_(report) {}
+  VolumeCheck(std::string name, const HashKeys& keys, const std::unordered_set<ChunkId>& bad_chunks,
+              cow::CheckReport& report)
+      : name_(std::move(name)), keys_(keys), bad_chunks_(bad_chunks), report_(report) {}
 
-  // Every item, in the order of keys.
+  // Every item, in the order of types, and of each inode's in the order of keys.
   void Add(cow::Key key, std::string_view value);
   // After the last.
   void Finish();
@@ -80,7 +80,7 @@ class VolumeCheck {
   void CheckWayUp(InodeId ino);
 
   const std::string name_;
-  const HashKey hash_key_;
+  const HashKeys keys_;
   const std::unordered_set<ChunkId>& bad_chunks_;
   cow::CheckReport& report_;
   std::unordered_map<InodeId, Seen> seen_;

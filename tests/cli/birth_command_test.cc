@@ -85,6 +85,34 @@ TEST_F(BirthCommandTest, ACloneThatCannotGetItsIdentityIsNotThere) {
   EXPECT_EQ(server.Names(), "base");
 }
 
+TEST_F(BirthCommandTest, AComposedVolumeIsAnotherMachineBeforeItIsThere) {
+  MakeRoot();
+  Shell("mkdir -p " + directory_ / "tools/opt" + " && echo tool > " + directory_ / "tools/opt/x");
+  LiveServer server(directory_.path());
+  ASSERT_EQ(server.Prism("import -q dir:" + tree_ + " base").exit_code, kExitDone);
+  ASSERT_EQ(server.Prism("import -q dir:" + directory_ / "tools" + " tools").exit_code, kExitDone);
+  const std::string compose = "compose new --from base --graft tools:/opt=/opt,ro --identity";
+  ASSERT_EQ(server.Prism(compose + " --request-key k").exit_code, kExitDone);
+  EXPECT_EQ(server.Prism(compose + " --request-key k").exit_code, kExitDone) << "the same again";
+  EXPECT_EQ(FileOf(server, "new", "etc/hostname"), "new\n");
+  EXPECT_EQ(FileOf(server, "new", "opt/x"), "tool\n");
+  EXPECT_NE(FileOf(server, "new", "etc/machine-id"), FileOf(server, "base", "etc/machine-id"));
+  EXPECT_EQ(FileOf(server, "base", "etc/hostname"), "base\n");
+  EXPECT_EQ(server.Json("fsck")["result"]["damages"], json::array());
+
+  const std::string rules = directory_ / "rules.toml";
+  std::ofstream(rules) << "[[rule]]\nname='r'\ndo='write'\npaths=['/etc/hostname']\n"
+                          "content='vm {name}'\n";
+  ASSERT_EQ(server.Prism("compose own --from base --identity-rules " + rules).exit_code, kExitDone);
+  EXPECT_EQ(FileOf(server, "own", "etc/hostname"), "vm own");
+  // What came read-only stays so, and then there is nothing.
+  const ShellResult refused = server.Prism("compose x --graft base:/etc=/etc,ro --identity");
+  EXPECT_EQ(refused.exit_code, kExitFailed);
+  EXPECT_TRUE(Has(refused.output, "/etc/")) << refused.output;
+  EXPECT_EQ(server.Names(), "base new own tools");
+  EXPECT_EQ(server.Json("fsck")["result"]["damages"], json::array());
+}
+
 // Whenever the server is killed: all of them with their identities, or none of them.
 TEST_F(BirthCommandTest, KilledOnTheWayAllAreThereOrNone) {
   MakeRoot();

@@ -110,8 +110,9 @@ TEST_F(CommandTest, DuCountsWhatIsHeldAlone) {
   EXPECT_EQ(server.Json("du a")["result"][0]["exclusive_bytes"], 0);
   EXPECT_EQ(server.Json("du --if-destroyed a b")["result"]["bytes"], alone);
   EXPECT_EQ(server.Json("du b")["result"][0]["shared_bytes"], alone);
-  EXPECT_TRUE(Has(server.Prism("du --csv").output,
-                  fmt::format("a,2,0,1003520,{0},{0},0,0\nb,2,0,1003520,{0},{0},0,0\n", alone)))
+  EXPECT_TRUE(
+      Has(server.Prism("du --csv").output,
+          fmt::format("a,2,0,1003520,{0},{0},0,0,true\nb,2,0,1003520,{0},{0},0,0,true\n", alone)))
       << server.Prism("du --csv").output;
   EXPECT_EQ(server.Prism("du none").exit_code, kExitNotFound);
 }
@@ -217,6 +218,10 @@ TEST_F(CommandTest, RebaseAndMerge) {
   result = server.Prism("rebase 'web{1..3}' --onto dev --request-key k");
   EXPECT_EQ(result.exit_code, kExitDone) << result.output;
   EXPECT_TRUE(Has(result.output, "web2: 0 added")) << result.output;
+  EXPECT_EQ(server.Json("show web2")["result"]["parent"], "dev");
+  const std::string tree = server.Prism("list --tree").output;
+  EXPECT_TRUE(Has(tree, "\n   └─ dev ")) << tree;
+  EXPECT_TRUE(Has(tree, "\n      ├─ web1 ")) << tree;
   const nlohmann::json json = server.Json("rebase web1 --onto dev --dry-run");
   EXPECT_EQ(json["result"][0]["name"], "web1");
   EXPECT_EQ(json["result"][0]["conflict_count"], 0);
@@ -230,16 +235,27 @@ TEST_F(CommandTest, EveryVerbSpeaksJson) {
   LiveServer server(directory_.path());
   MakeTree(3);
   const std::string copy = directory_ / "copy";
-  for (const std::string& arguments :
-       {"import dir:" + tree_ + " base", std::string("create x"), std::string("clone base y z"),
-        std::string("list"), std::string("show y"), std::string("snapshot y@s"),
-        std::string("hold y@s t"), std::string("release y@s t"), std::string("rollback y@s"),
-        std::string("rollback y@s --path /1"), std::string("merge y --into base"),
-        std::string("rebase z --onto y@s -n"),
-        std::string("destroy -n y@s"), std::string("rename y w"), "export base dir:" + copy,
-        "export base tar:" + directory_ / "base.tar", std::string("stat"), std::string("lanes"),
-        std::string("ping"), std::string("destroy -r w z"),
-        "import tar:" + directory_ / "base.tar" + " again"}) {
+  for (const std::string& arguments : {"import dir:" + tree_ + " base",
+                                       std::string("create x"),
+                                       std::string("clone base y z"),
+                                       std::string("list"),
+                                       std::string("show y"),
+                                       std::string("snapshot y@s"),
+                                       std::string("hold y@s t"),
+                                       std::string("release y@s t"),
+                                       std::string("rollback y@s"),
+                                       std::string("rollback y@s --path /1"),
+                                       std::string("merge y --into base"),
+                                       std::string("rebase z --onto y@s -n"),
+                                       std::string("destroy -n y@s"),
+                                       std::string("rename y w"),
+                                       "export base dir:" + copy,
+                                       "export base tar:" + directory_ / "base.tar",
+                                       std::string("stat"),
+                                       std::string("lanes"),
+                                       std::string("ping"),
+                                       std::string("destroy -r w z"),
+                                       "import tar:" + directory_ / "base.tar" + " again"}) {
     const nlohmann::json result = server.Json(arguments);
     ASSERT_TRUE(result.is_object()) << arguments;
     EXPECT_EQ(result["ok"], true) << arguments;

@@ -50,6 +50,7 @@ TEST_F(ComposeCrash, WholeOrAbsent) {
   const auto expected = Attach("whole").Describe("");
   std::mt19937 random(7);
   int found = 0;
+  uint64_t replayed = 0;
   for (int round = 0; round < 8; ++round) {
     const pid_t pid = Start(round);
     ASSERT_GT(pid, 0);
@@ -58,6 +59,7 @@ TEST_F(ComposeCrash, WholeOrAbsent) {
     int status = 0;
     ASSERT_EQ(::waitpid(pid, &status, 0), pid);
     ASSERT_TRUE(WIFSIGNALED(status)) << "it ended by itself: " << status;
+    replayed += ExpectWhole().journal_records;
     Open();
     std::vector<std::string> names;
     for (const fs::VolumeInfo& volume : host_->List()) {
@@ -70,6 +72,7 @@ TEST_F(ComposeCrash, WholeOrAbsent) {
     if (!names.empty()) Must(host_->Destroy(names));
   }
   EXPECT_GE(found, 8);
+  EXPECT_GT(replayed, 100u);
   Must(host_->Destroy({"s", "whole"}));
   Must(host_->Drain());
   EXPECT_EQ(host_->Stats().stored_bytes, 0u);

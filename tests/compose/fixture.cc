@@ -1,9 +1,12 @@
 #include "tests/compose/fixture.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <chrono>
 #include <thread>
+
+#include "fs/core/store_check.h"
 
 namespace prism::compose {
 namespace {
@@ -200,6 +203,21 @@ void Compose::Open() {
   options.directory = directory_.Path("store");
   options.node_cache_bytes = options.chunk_cache_bytes = uint64_t{32} << 20;
   host_ = Must(fs::Host::Open(options));
+}
+
+void Compose::TearDown() {
+  const cow::CheckReport report = Must(host_->Check(false));
+  EXPECT_EQ(fmt::format("{}", fmt::join(report.damages, "\n")), "");
+  host_.reset();
+  ExpectWhole();
+}
+
+cow::CheckReport Compose::ExpectWhole(At at) {
+  cow::CheckReport report = Must(fs::CheckStore(directory_.Path("store"), true), at);
+  EXPECT_EQ(fmt::format("{}", fmt::join(report.damages, "\n")), "")
+      << "after line " << at.line() << ", with " << report.journal_records << " records";
+  EXPECT_TRUE(report.journal_included);
+  return report;
 }
 
 void Compose::MakeSource(const std::string& name, const std::string& mark) {

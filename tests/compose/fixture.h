@@ -67,6 +67,10 @@ class Tree {
 class Compose : public ::testing::Test {
  protected:
   Compose() { Open(); }
+  // Whatever a test has done, the store is whole, as it serves and afterwards.
+  void TearDown() override;
+  // The same without a server.
+  cow::CheckReport ExpectWhole(At at = At::current());
   void Open();
   void Reopen() {
     host_.reset();

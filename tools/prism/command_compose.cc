@@ -15,7 +15,8 @@ namespace {
 using nlohmann::json;
 
 struct ComposeArguments {
-  std::string name, base, file, request_key;
+  std::string name, base, file, request_key, identity_rules;
+  bool identity = false;
   static constexpr std::array<const char*, 4> kKinds = {"exclude", "graft", "empty", "volatile"};
   std::array<std::vector<std::string>, kKinds.size()> of_kind;
   std::array<CLI::Option*, kKinds.size()> options{};
@@ -57,6 +58,11 @@ Outcome<CommandResult> Compose(const CommonOptions& common, const ComposeArgumen
   const size_t count = all.rules.size();
   if (count > 0) request["rules"] = std::move(all.rules);
   if (!arguments.request_key.empty()) request["request_key"] = arguments.request_key;
+  if (!arguments.identity_rules.empty()) {
+    PRISM_ASSIGN(request["identity"], ReadRules(arguments.identity_rules));
+  } else if (arguments.identity) {
+    request["identity"] = "";
+  }
   PRISM_ASSIGN(Reply reply, Ask(common, "compose", std::move(request)));
   return ResultOf(reply, fmt::format("composed {} by {} rule(s) {}\n", arguments.name, Count(count),
                                      Took(reply)));
@@ -107,6 +113,11 @@ void AddComposeVerbs(CLI::App& app, const CommonOptions& common, Command& chosen
                                                 arguments->of_kind[kind], kHelp[kind])
                                    ->allow_extra_args(false);
   compose->add_option("--rules", arguments->file, "the same, before these, from a TOML file");
+  compose->add_flag("--identity", arguments->identity,
+                    "it gets its own: machine id, host name, SSH host keys, ... "
+                    "(prism rules identity)");
+  compose->add_option("--identity-rules", arguments->identity_rules,
+                      "the same by the rules in a file");
   compose->add_option("--request-key", arguments->request_key,
                       "a name for this request: done once, however often it is repeated");
   compose->footer("Rules are followed from left to right.");

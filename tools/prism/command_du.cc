@@ -22,11 +22,11 @@ std::string CsvOf(const json& volumes) {
   constexpr const char* kNumbers[] = {
       "inodes",       "exclusive_inodes", "logical_bytes",           "referenced_bytes",
       "shared_bytes", "exclusive_bytes",  "exclusive_metadata_bytes"};
-  std::string text = fmt::format("name,{}\n", fmt::join(kNumbers, ","));
+  std::string text = fmt::format("name,{},counted\n", fmt::join(kNumbers, ","));
   for (const json& volume : volumes) {
     text += Printable(TextIn(volume, "name"));
     for (const char* number : kNumbers) text += fmt::format(",{}", NumberIn(volume, number));
-    text += "\n";
+    text += IsBeingCounted(volume) ? ",false\n" : ",true\n";
   }
   return text;
 }
@@ -39,12 +39,15 @@ std::string TableOf(const json& volumes) {
                {"SHARED", true},
                {"ALONE", true},
                {"METADATA", true}});
-  for (const json& volume : volumes)
-    table.Add({Printable(TextIn(volume, "name")), Count(NumberIn(volume, "inodes")),
+  for (const json& volume : volumes) {
+    std::string name = Printable(TextIn(volume, "name"));
+    if (IsBeingCounted(volume)) name += " (still being counted)";
+    table.Add({std::move(name), Count(NumberIn(volume, "inodes")),
                Bytes(NumberIn(volume, "logical_bytes")),
                Bytes(NumberIn(volume, "referenced_bytes")), Bytes(NumberIn(volume, "shared_bytes")),
                Bytes(NumberIn(volume, "exclusive_bytes")),
                Bytes(NumberIn(volume, "exclusive_metadata_bytes"))});
+  }
   return table.empty() ? "no volumes\n" : table.Format();
 }
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "fs/core/check_report_json.h"
 #include "fs/core/store_check.h"
 #include "tools/prism/ask.h"
 #include "tools/prism/format.h"
@@ -38,13 +39,7 @@ Outcome<json> Ask(const CommonOptions& common, const FsckOptions& options) {
     return reply.result;
   }
   PRISM_ASSIGN(const cow::CheckReport report, fs::CheckStore(options.store, options.data));
-  return json{{"damage_count", report.damage_count},
-              {"damages", report.damages},
-              {"volumes", report.volumes},
-              {"inodes", report.inodes},
-              {"nodes", report.nodes},
-              {"chunks", report.chunks},
-              {"data_bytes", report.data_bytes}};
+  return fs::JsonOf(report);
 }
 
 Outcome<CommandResult> Fsck(const CommonOptions& common, const FsckOptions& options) {
@@ -60,6 +55,9 @@ Outcome<CommandResult> Fsck(const CommonOptions& common, const FsckOptions& opti
                       Count(NumberIn(*report, "volumes")), Count(NumberIn(*report, "inodes")),
                       Count(NumberIn(*report, "nodes")), Count(NumberIn(*report, "chunks")));
   if (options.data) text += fmt::format(", {} read", Bytes(NumberIn(*report, "data_bytes")));
+  if (const uint64_t records = NumberIn(*report, "journal_records"); records > 0)
+    text += fmt::format(", {} {} operations that are only in the journal",
+                        FlagIn(*report, "journal_included") ? "with" : "without", Count(records));
   text += count == 0 ? ": all is well\n" : fmt::format(": {} damages\n", Count(count));
   CommandResult result{{{"ok", true}, {"result", *report}}, std::move(text)};
   if (count > 0) result.exit_code = kExitDamage;

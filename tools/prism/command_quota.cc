@@ -38,7 +38,9 @@ Outcome<CommandResult> Quota(const CommonOptions& common, const QuotaOptions& op
   table.Add({FlagIn(quota, "exclusive") ? "bytes since it was made" : "bytes",
              Bytes(NumberIn(quota, "used_bytes")), Bound(bytes, Bytes(bytes))});
   table.Add({"inodes", Count(NumberIn(quota, "used_inodes")), Bound(inodes, Count(inodes))});
-  return ResultOf(reply, table.Format());
+  std::string text = table.Format();
+  if (IsBeingCounted(quota)) text += "USED is at most that: the files are still being counted\n";
+  return ResultOf(reply, std::move(text));
 }
 
 }  // namespace

@@ -48,6 +48,7 @@ Outcome<CommandResult> List(const CommonOptions& common) {
     std::string name = Printable(TextIn(volume, "name"));
     if (FlagIn(volume, "importing")) name += " (importing)";
     if (FlagIn(volume, "sealed")) name += " (sealed)";
+    if (IsBeingCounted(volume)) name += " (still being counted)";
     const std::string parent = Printable(TextIn(volume, "parent"));
     table.Add({std::move(name), parent.empty() ? "-" : parent, Count(NumberIn(volume, "inodes")),
                Bytes(NumberIn(volume, "logical_bytes")), Count(NumberIn(volume, "attached")),
@@ -110,15 +111,16 @@ Outcome<CommandResult> Show(const CommonOptions& common, const std::string& name
   const std::string parent = Printable(TextIn(volume, "parent"));
   Table table({{"volume"}, {Printable(TextIn(volume, "name"))}});
   table.Add({"id", std::to_string(NumberIn(volume, "id"))});
-  table.Add({"cloned from", parent.empty() ? "-" : parent});
+  table.Add({"comes from", parent.empty() ? "-" : parent});
   table.Add({"created", LocalTime(static_cast<int64_t>(NumberIn(volume, "created_sec")))});
   table.Add({"state", StateOf(volume)});
   if (const uint64_t expires = NumberIn(volume, "expires_sec"); expires != 0)
     table.Add({"goes by itself", LocalTime(static_cast<int64_t>(expires))});
   table.Add({"users", Count(NumberIn(volume, "attached"))});
   table.Add({"machines", VmsOf(volume)});
-  table.Add({"files", Count(NumberIn(volume, "inodes"))});
-  table.Add({"size", Bytes(NumberIn(volume, "logical_bytes"))});
+  const char* counting = IsBeingCounted(volume) ? " at most: still being counted" : "";
+  table.Add({"files", Count(NumberIn(volume, "inodes")) + counting});
+  table.Add({"size", Bytes(NumberIn(volume, "logical_bytes")) + counting});
   table.Add({"held alone",
              fmt::format("{} (of that, metadata: {})", Bytes(NumberIn(volume, "exclusive_bytes")),
                          Bytes(NumberIn(volume, "exclusive_metadata_bytes")))});

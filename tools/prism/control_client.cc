@@ -39,6 +39,10 @@ bool FlagIn(const json& object, const char* name) {
   return found != object.end() && found->is_boolean() && found->get<bool>();
 }
 
+bool IsBeingCounted(const json& volume) {
+  return volume.contains("counted") && !FlagIn(volume, "counted");
+}
+
 Outcome<ControlClient> ControlClient::Connect(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;

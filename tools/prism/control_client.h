@@ -39,5 +39,7 @@ class ControlClient {
 uint64_t NumberIn(const nlohmann::json& object, const char* name);
 std::string TextIn(const nlohmann::json& object, const char* name);
 bool FlagIn(const nlohmann::json& object, const char* name);
+// Of a volume: its totals are not known yet, and at most what is said.
+bool IsBeingCounted(const nlohmann::json& volume);
 
 }  // namespace prism::tool

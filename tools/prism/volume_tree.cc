@@ -27,17 +27,31 @@ std::string TextOf(const json& volume) {
   return text;
 }
 
+// Volumes can be rebased on what was made of them: of such a circle the oldest is drawn first.
+bool BeginsCircle(const std::map<uint64_t, uint64_t>& parents, uint64_t id) {
+  uint64_t at = id;
+  for (size_t steps = 0; steps < parents.size(); ++steps) {
+    const auto found = parents.find(at);
+    if (found == parents.end() || found->second < id) return false;
+    if (found->second == id) return true;
+    at = found->second;
+  }
+  return false;
+}
+
 std::map<uint64_t, Node> NodesOf(const json& volumes, std::vector<uint64_t>& roots) {
   std::map<uint64_t, Node> nodes;
   for (const json& volume : volumes)
     if (volume.is_object()) nodes[NumberIn(volume, "id")].text = TextOf(volume);
   const auto known = nodes;
+  std::map<uint64_t, uint64_t> parents;
+  for (const json& volume : volumes)
+    if (volume.is_object()) parents[NumberIn(volume, "id")] = NumberIn(volume, "parent_id");
   for (const json& volume : volumes) {
     if (!volume.is_object()) continue;
     const uint64_t id = NumberIn(volume, "id");
     const uint64_t parent = NumberIn(volume, "parent_id");
-    // A number that grows from parent to child cannot lead in a circle, whatever the server says.
-    if (parent == 0 || parent >= id) {
+    if (parent == 0 || BeginsCircle(parents, id)) {
       roots.push_back(id);
       continue;
     }
