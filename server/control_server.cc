@@ -67,7 +67,10 @@ void ControlServer::Accept() {
     if (fd >= 0) {
       Admit(fd);
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-      spdlog::error("control: cannot accept: {}", std::strerror(errno));
+      const auto now = std::chrono::steady_clock::now().time_since_epoch();
+      if (auto left_out = accept_log_.Allow(std::chrono::nanoseconds(now).count()))
+        spdlog::error("control: cannot accept: {} (and {} lines before)", std::strerror(errno),
+                      *left_out);
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
   }

@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "fs/base/failure.h"
+#include "fs/base/log_limit.h"
 #include "server/control_verbs.h"
 #include "server/unix_listener.h"
 
@@ -41,6 +42,7 @@ class ControlServer {
 
   ControlContext context_;
   UnixListener listener_;
+  LogLimit accept_log_;
   int stop_fd_ = -1;  // an eventfd, readable once the server stops
   std::thread acceptor_;
 

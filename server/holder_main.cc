@@ -4,14 +4,19 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <syslog.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "fs/base/log_limit.h"
 #include "server/fd_message.h"
 #include "server/holder.h"
 #include "server/plain_name.h"
@@ -19,6 +24,10 @@
 
 namespace prism::server {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kAcceptPauseMs = 100;  // when descriptors have run out
 
 // One thread; everything it does is short.
 class Holder {
@@ -33,6 +42,7 @@ class Holder {
   };
 
   void Accept();
+  void PauseAccepting(int error);
   // False: the connection is to be closed.
   bool Serve(int fd);
   Err Put(const std::string& name, std::vector<UniqueFd>& fds);
@@ -41,7 +51,9 @@ class Holder {
   UniqueFd watch_;  // inotify, of the socket's file
   std::map<std::string, Entry> entries_;
   std::vector<UniqueFd> connections_;
-  bool stored_ = false;  // anything, ever
+  bool stored_ = false;             // anything, ever
+  Clock::time_point accepts_at_{};  // not before
+  LogLimit log_;
 };
 
 Outcome<void> Holder::Listen(const std::string& path) {
@@ -59,9 +71,12 @@ void Holder::Run() {
     for (const UniqueFd& connection : connections_) polls.push_back({connection.get(), POLLIN, 0});
     for (const auto& [name, entry] : entries_)
       polls.push_back({entry.lifeline.get(), POLLRDHUP, 0});
-    const int ready = ::poll(polls.data(), polls.size(), stored_ ? -1 : kHolderStartMs);
-    if (ready == 0 || (ready < 0 && errno != EINTR)) return;
-    if (ready < 0) continue;
+    const bool paused = Clock::now() < accepts_at_;
+    if (paused) polls[0].fd = -1;
+    const int timeout_ms = paused ? kAcceptPauseMs : stored_ ? -1 : kHolderStartMs;
+    const int ready = ::poll(polls.data(), polls.size(), timeout_ms);
+    if ((ready == 0 && !paused) || (ready < 0 && errno != EINTR)) return;
+    if (ready <= 0) continue;
 
     // From the back, so that the indices in front stay right; entries first, before a request of
     // a connection can change them.
@@ -81,6 +96,8 @@ void Holder::Run() {
 
 void Holder::Accept() {
   UniqueFd fd(::accept4(listener_.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!fd && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+    return PauseAccepting(errno);
   ucred peer{};
   socklen_t length = sizeof peer;
   if (!fd || connections_.size() == kHolderConnectionsMax ||
@@ -88,6 +105,16 @@ void Holder::Accept() {
       peer.uid != ::geteuid())
     return;
   connections_.push_back(std::move(fd));
+}
+
+// Who asks would wake us at once again, and until somebody else goes there is nothing for him.
+void Holder::PauseAccepting(int error) {
+  const Clock::time_point now = Clock::now();
+  accepts_at_ = now + std::chrono::milliseconds(kAcceptPauseMs);
+  const auto now_ns = std::chrono::nanoseconds(now.time_since_epoch()).count();
+  if (auto left_out = log_.Allow(static_cast<uint64_t>(now_ns)))
+    ::syslog(LOG_ERR, "cannot take a connection: %s (and %llu lines before)", std::strerror(error),
+             static_cast<unsigned long long>(*left_out));
 }
 
 bool Holder::Serve(int fd) {
@@ -152,6 +179,7 @@ int Run(const std::string& path) {
     return 1;
   }
   if (!Detach()) return 1;
+  ::openlog("prismd-holder", LOG_PID | LOG_NDELAY, LOG_DAEMON);  // while there are descriptors
   holder.Run();
   return 0;
 }

@@ -47,7 +47,7 @@ void HeldLocks::NotHeld(fs::LockArgs args) {
 
 void HeldLocks::Waits(const fs::LockArgs& args) {
   std::lock_guard lock(mutex_);
-  Waiting waiting{args, std::string(args.owner)};
+  Waiting waiting{.args = args, .owner = std::string(args.owner)};
   waiting.args.owner = {};
   waiting_[args.cookie] = std::move(waiting);
 }
@@ -55,14 +55,14 @@ void HeldLocks::Waits(const fs::LockArgs& args) {
 void HeldLocks::Refused(const fs::LockArgs& args) {
   std::lock_guard lock(mutex_);
   if (args.kind != fs::LockKind::kFlock || (args.wait && !waiting_.contains(args.cookie))) return;
-  fs::LockArgs given_up = args;
-  given_up.type = fs::LockType::kUnlock;
-  Put(given_up);
+  auto held = held_.find({args.ino, args.kind, std::string(args.owner)});
+  if (held != held_.end() && held->second.front().type != args.type) held_.erase(held);
 }
 
-bool HeldLocks::IsWaiting(uint64_t cookie) {
+bool HeldLocks::IsToBeAsked(uint64_t cookie) {
   std::lock_guard lock(mutex_);
-  return waiting_.contains(cookie);
+  auto found = waiting_.find(cookie);
+  return found != waiting_.end() && !found->second.replayed;
 }
 
 void HeldLocks::WaitGranted(uint64_t cookie) {
@@ -97,6 +97,7 @@ void HeldLocks::Drop(InodeId ino, std::string_view owner_prefix) {
 Status HeldLocks::Replay(fs::FileSystem& file_system, FunctionRef<void(const fs::Event&)> granted) {
   std::unique_lock lock(mutex_);
   const auto held = held_;
+  for (auto& [cookie, waiting] : waiting_) waiting.replayed = true;
   const auto all_waiting = waiting_;
   lock.unlock();
   size_t left = 0;
@@ -122,12 +123,16 @@ Status HeldLocks::Replay(fs::FileSystem& file_system, FunctionRef<void(const fs:
     fs::LockArgs args = waiting.args;
     args.owner = waiting.owner;
     Status locked = file_system.Lock(fs::Caller{}, args);
-    if (locked)
+    if (locked) {
       granted({fs::Event::Kind::kLockGranted, args.ino, {}, cookie});
-    else if (locked.error() == Err::kDisconnected)
+    } else if (locked.error() == Err::kDisconnected) {
       return locked;
-    else if (locked.error() != Err::kAgain)
-      WaitEnded(cookie);
+    } else if (locked.error() != Err::kAgain) {
+      lock.lock();
+      if (auto found = waiting_.find(cookie); found != waiting_.end())
+        found->second.replayed = false;
+      lock.unlock();
+    }
   }
   return {};
 }

@@ -24,10 +24,12 @@ class HeldLocks {
   void NotHeld(fs::LockArgs args);
   // Before the server is asked, because the event may come before its answer.
   void Waits(const fs::LockArgs& args);
-  // It has not granted this now: flock(2) has given up what the owner held, unless the event came.
+  // It has not granted this now: flock(2) has given up what the owner held of the other type,
+  // unless the event came.
   void Refused(const fs::LockArgs& args);
-  bool IsWaiting(uint64_t cookie);
-  // The event has come: it is held now.
+  // It waits, but Replay has not asked for it, or was refused: whoever wants it has to ask.
+  bool IsToBeAsked(uint64_t cookie);
+  // The event has come, or a canceling came too late: it is held now.
   void WaitGranted(uint64_t cookie);
   void WaitEnded(uint64_t cookie);
   // As FileSystem::DropLocks.
@@ -49,6 +51,7 @@ class HeldLocks {
   struct Waiting {
     fs::LockArgs args;  // without its owner
     std::string owner;
+    bool replayed = false;
   };
   void Put(const fs::LockArgs& args);  // REQUIRES: mutex_
 

@@ -345,33 +345,36 @@ Status ResumingClient::Release(const fs::Caller& caller, InodeId ino) {
   return {};
 }
 
+bool ResumingClient::NoteOf(uint64_t generation, FunctionRef<void()> note) {
+  std::lock_guard lock(mutex_);
+  if (generation_.load(std::memory_order_relaxed) != generation) return false;
+  note();
+  return true;
+}
+
 Status ResumingClient::Lock(const fs::Caller& caller, const fs::LockArgs& wanted) {
   fs::LockArgs args = wanted;
+  if (args.wait) locks_.Waits(args);
   for (;;) {
-    if (args.wait) locks_.Waits(args);
     uint64_t generation = 0;
-    bool repeated = false;
     const Status locked = Do([&](Client& c) -> Status {
       generation = generation_.load(std::memory_order_acquire);
-      // A new session has asked for all that waits.
-      if (std::exchange(repeated, true) && args.wait && locks_.IsWaiting(args.cookie))
-        return Fail(Err::kAgain);
+      // A new session has asked for all that waits; what it was given, the event has told.
+      if (args.wait && !locks_.IsToBeAsked(args.cookie)) return Fail(Err::kAgain);
       return c.Lock(caller, args);
     });
-    if (!locked && locked.error() == Err::kAgain) {
-      locks_.Refused(args);
-      return locked;
-    }
-    if (locked)
-      locks_.Granted(args);
-    else if (args.wait)
-      locks_.WaitEnded(args.cookie);
-    if (!locked || generation_.load(std::memory_order_acquire) == generation) return locked;
-    // The session was lost between the reply and this: the next one may have been asked for what
-    // there was before.
-    args.reclaim = fs::Reclaim::kYes;
-    locks_.NotHeld(args);
-    if (args.wait) (void)CancelLock(caller, args.cookie);
+    const auto note = [&] {
+      if (locked)
+        locks_.Granted(args);
+      else if (locked.error() == Err::kAgain)
+        locks_.Refused(args);
+      else if (args.wait)
+        locks_.WaitEnded(args.cookie);
+    };
+    const bool is_over = !locked && locked.error() == Err::kDisconnected;
+    if (is_over) note();
+    if (is_over || NoteOf(generation, note)) return locked;
+    if (locked) args.reclaim = fs::Reclaim::kYes;
   }
 }
 
@@ -381,9 +384,17 @@ Result<std::optional<fs::LockHolder>> ResumingClient::TestLock(const fs::Caller&
 }
 
 Status ResumingClient::CancelLock(const fs::Caller& caller, uint64_t cookie) {
-  PRISM_TRY(Do([&](Client& c) { return c.CancelLock(caller, cookie); }));
-  locks_.WaitEnded(cookie);
-  return {};
+  for (;;) {
+    uint64_t generation = 0;
+    const Status canceled = Do([&](Client& c) {
+      generation = generation_.load(std::memory_order_acquire);
+      return c.CancelLock(caller, cookie);
+    });
+    const bool too_late = !canceled && canceled.error() == Err::kNoEntry;
+    if (!canceled && !too_late) return canceled;
+    const auto note = [&] { too_late ? locks_.WaitGranted(cookie) : locks_.WaitEnded(cookie); };
+    if (NoteOf(generation, note)) return canceled;
+  }
 }
 
 Status ResumingClient::DropLocks(const fs::Caller& caller, InodeId ino,

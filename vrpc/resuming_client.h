@@ -139,6 +139,9 @@ class ResumingClient final : public fs::FileSystem {
   template <typename Call, typename Again>
   auto Once(const fs::Caller& caller, Call&& call, Again&& again)
       -> decltype(call(std::declval<Client&>(), caller));
+  // Notes what the session of this generation has answered. False: it is lost, and the next one may
+  // have been asked for what there was before.
+  bool NoteOf(uint64_t generation, FunctionRef<void()> note);
   Result<fs::WriteResult> Append(const fs::Caller& caller, const fs::WriteArgs& args);
   Result<fs::WriteResult> Remember(const fs::WriteArgs& args, fs::WriteResult result,
                                    uint64_t generation);

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -22,6 +23,10 @@ Outcome<void> Server::Impl::Start() {
     signaller_ = std::move(*signaller);
   else
     spdlog::warn("a virtual machine can make its server wait: {}", signaller.error().message);
+  rlimit descriptors{};
+  if (::getrlimit(RLIMIT_NOFILE, &descriptors) != 0)
+    return ExplainErrno(errno, "cannot tell how many descriptors there may be");
+  descriptors_max_ = descriptors.rlim_cur;
   PRISM_ASSIGN(pool_, WorkerPool::Start(std::max(options_.workers, 1u)));
   keeper_ = std::thread([this] { Keep(); });
   ::pthread_setname_np(keeper_.native_handle(), "vrpc-keeper");

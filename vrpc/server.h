@@ -76,8 +76,11 @@ struct PortOptions {
 };
 
 struct ServerOptions {
-  uint32_t workers = 8;              // threads; each blocked fsync takes one
-  uint32_t channels_max = 4096;      // connections; each needs 2 + 2 V descriptors: RLIMIT_NOFILE
+  uint32_t workers = 8;  // threads; each blocked fsync takes one
+  // Connections to ports that are not `single`, of which one process has half at most; fewer if
+  // they, of 2 + 2 V descriptors each, would take more than half of RLIMIT_NOFILE at the start. The
+  // rest is for `single` ports: each has its one connection, whatever others do.
+  uint32_t channels_max = 4096;
   uint32_t spin_us_max = 50;         // longest polling of one queue; 0: never
   uint32_t hello_timeout_ms = 5000;  // a connection without a session is closed after this, except
                                      // to a `single` port

@@ -49,7 +49,7 @@ class Server::Impl {
     UniqueFd listener;
     int64_t next_client_id = 1;
     RateLimit accepts;  // of a `single` port
-    LogLimit log;       // of a `single` port
+    LogLimit log;
   };
   // A lane's handshake, and the session that it has.
   struct Slot {
@@ -96,7 +96,8 @@ class Server::Impl {
   void Unwatch(int fd) const;
 
   // server_ports.cc: ports and connections.
-  // A line that whoever is at the port can cause: a machine's come at a bounded rate.
+  // A line that whoever is at the port can cause: a machine's, and warnings about anybody, come at
+  // a bounded rate.
   static void Log(Port& port, spdlog::level::level_enum level, std::string line);
   Outcome<void> OpenPort(PortOptions options);
   void ClosePort(uint64_t id, bool handover);
@@ -106,6 +107,7 @@ class Server::Impl {
     return port.options.single ? signaller_.get() : nullptr;
   }
   Err Judge(const Port& port, const Peer& peer);
+  bool HasRoom(const Port& port, const Peer& peer) const;  // REQUIRES: not `single`
   Connection* Connect(const std::shared_ptr<Port>& port, UniqueFd socket, const Peer& peer,
                       std::shared_ptr<Channel> channel, bool adopted);
   Outcome<void> AdoptNow(const std::string& port, ChannelFds fds);
@@ -136,7 +138,9 @@ class Server::Impl {
   std::mutex stop_mutex_;
   std::thread keeper_;
   bool stopping_ = false;
-  uint64_t next_id_ = 1;  // of ports and connections
+  uint64_t descriptors_max_ = 0;  // of the process
+  LogLimit accept_log_;           // of what is no client's fault
+  uint64_t next_id_ = 1;          // of ports and connections
   uint64_t next_session_ = 1;
   uint64_t next_lane_id_ = 1;
   std::map<uint64_t, std::shared_ptr<Port>> ports_;

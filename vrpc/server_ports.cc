@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -24,15 +25,20 @@ bool HasEnded(int socket_fd) {
   return got >= 0 || (errno != EAGAIN && errno != EINTR);
 }
 
+void LogLimited(LogLimit& limit, spdlog::level::level_enum level, std::string line) {
+  std::optional<uint64_t> left_out = limit.Allow(NowNs());
+  if (!left_out) return;
+  if (*left_out > 0) line += fmt::format(" (and {} lines before)", *left_out);
+  spdlog::log(level, line);
+}
+
 }  // namespace
 
 void Server::Impl::Log(Port& port, spdlog::level::level_enum level, std::string line) {
-  if (port.options.single) {
-    std::optional<uint64_t> left_out = port.log.Allow(NowNs());
-    if (!left_out) return;
-    if (*left_out > 0) line += fmt::format(" (and {} lines before)", *left_out);
-  }
-  spdlog::log(level, line);
+  if (port.options.single || level >= spdlog::level::warn)
+    LogLimited(port.log, level, std::move(line));
+  else
+    spdlog::log(level, line);
 }
 
 Outcome<void> Server::Impl::OpenPort(PortOptions options) {
@@ -77,8 +83,9 @@ void Server::Impl::Accept(Port& port) {
     } else if (errno == EAGAIN) {
       return;
     } else if (errno != EINTR && errno != ECONNABORTED) {
-      spdlog::error("cannot accept a client at port '{}': {}", port.options.name,
-                    std::strerror(errno));
+      LogLimited(accept_log_, spdlog::level::err,
+                 fmt::format("cannot accept a client at port '{}': {}", port.options.name,
+                             std::strerror(errno)));
       Rewatch(port.listener.get(), token, 0);
       return SetTimer(now + kAcceptPause, token);
     }
@@ -92,8 +99,23 @@ Err Server::Impl::Judge(const Port& port, const Peer& peer) {
     Connection* other = ConnectionOf(port);
     if (other != nullptr && !HasEnded(other->socket.get())) return Err::kBusy;
     if (other != nullptr) EndConnection(other->id, false);
+    return Err::kOk;
   }
-  return connections_.size() < options_.channels_max ? Err::kOk : Err::kAgain;
+  return HasRoom(port, peer) ? Err::kOk : Err::kAgain;
+}
+
+bool Server::Impl::HasRoom(const Port& port, const Peer& peer) const {
+  const uint64_t channel_descriptors = 2 + 2 * port.options.geometry.vectors();
+  const uint64_t most =
+      std::min<uint64_t>(options_.channels_max, descriptors_max_ / 2 / channel_descriptors);
+  uint64_t all = 0;
+  uint64_t of_process = 0;
+  for (const auto& [id, connection] : connections_) {
+    if (connection.port->options.single) continue;
+    ++all;
+    if (connection.peer.pid == peer.pid) ++of_process;
+  }
+  return all < most && of_process < std::max<uint64_t>(most / 2, 1);
 }
 
 void Server::Impl::Admit(const std::shared_ptr<Port>& port, UniqueFd socket) {
@@ -108,8 +130,9 @@ void Server::Impl::Admit(const std::shared_ptr<Port>& port, UniqueFd socket) {
       if (connection != nullptr) Announce(*connection);
       return;
     }
-    spdlog::error("no channel for pid {} at port '{}': {}", peer->pid, port->options.name,
-                  channel.error().message);
+    Log(*port, spdlog::level::err,
+        fmt::format("no channel for pid {} at port '{}': {}", peer->pid, port->options.name,
+                    channel.error().message));
     refusal = Err::kAgain;
   }
   Log(*port, spdlog::level::warn,
