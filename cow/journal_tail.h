@@ -33,7 +33,7 @@ class JournalTail {
   // Maps the file, making it if it is not there. A tail that cannot be had is logged and does
   // nothing: the store is then as it would be without. read_only: only Visit is called, and the
   // file stays as it is.
-  void Open(const std::string& path, bool read_only);
+  void Open(const std::string& path, bool read_only = false);
 
   // Before Start: the records after `last`, in order and without gaps, that the previous
   // process left on this boot of the machine. Stops when the visitor fails.

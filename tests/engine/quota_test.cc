@@ -19,7 +19,7 @@ class QuotaTest : public StoreFixture {
   void ExpectExact() {
     ASSERT_TRUE(catalog_->engine().Checkpoint());
     cow::CheckReport report;
-    cow::StoreCheck check(catalog_->engine().kv(), directory_ + "/store/segments", report);
+    cow::StoreCheck check(catalog_->engine().kv(), directory_ + "/store/segments", nullptr, report);
     std::vector<cow::NodeId> roots;
     for (const clone::CatalogEntry& entry : catalog_->List()) roots.push_back(entry.row.root);
     ASSERT_TRUE(check.Recount(roots));

@@ -33,7 +33,7 @@ Result<cow::ChunkPin> FakeStore::PutOne(std::span<const std::byte> data) {
 Status FakeStore::ReadAll(std::span<const cow::ChunkRead> reads) {
   if (fail_reads) return Fail(Err::kIo);
   std::lock_guard lock(mutex_);
-  for (const auto& [id, offset, out] : reads) {
+  for (const auto& [id, offset, out, kept] : reads) {
     auto found = chunks_.find(id);
     if (found == chunks_.end()) return Fail(Err::kCorrupt);
     const std::string& bytes = found->second.bytes;
