@@ -1,4 +1,7 @@
 // The engine, in a directory that was grafted into a composed volume: every claim must hold there.
+#include <chrono>
+#include <thread>
+
 #include "fs/base/check.h"
 #include "tests/conformance/driver.h"
 #include "tests/conformance/rooted_file_system.h"
@@ -23,6 +26,9 @@ class ComposedDriver : public Driver {
                           false};
     test::Must(host_->Compose(kVolume, {{}, {graft}}));
     test::Must(host_->Destroy({"source"}));
+    // Its totals are bounds until then.
+    while (test::Must(host_->Show(kVolume)).uncounted)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   fs::Host& host() override { return *host_; }
   // Of the volume and its clones; others have no such directory.

@@ -85,7 +85,7 @@ TEST_F(QuotaTest, OverwritingAndDeletingWorkWhenFull) {
 
 TEST_F(QuotaTest, InodesAreBounded) {
   NEEDS(kQuota);
-  Set({.inodes = 3});
+  Set({.inodes = Info().inodes + 2});
   const InodeId first = MakeFile(kRootInode, "1");
   MakeDir(kRootInode, "2");
   EXPECT_EQ(ErrOf(Create(kRootInode, "3")), Err::kQuota);

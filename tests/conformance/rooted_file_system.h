@@ -22,7 +22,11 @@ class RootedFileSystem final : public fs::FileSystem, private fs::EventListener 
     if (listener != nullptr) listener_ = listener;
     inner_->SetListener(listener == nullptr ? nullptr : this);
   }
-  Result<fs::StatfsResult> Statfs(const Caller& c) override { return inner_->Statfs(c); }
+  Result<fs::StatfsResult> Statfs(const Caller& c) override {
+    Result<fs::StatfsResult> usage = inner_->Statfs(c);
+    if (usage) --usage->files;  // the volume's own root is not seen
+    return usage;
+  }
   Result<fs::EntryResult> Lookup(const Caller& c, InodeId dir, std::string_view name) override {
     return Out(inner_->Lookup(c, Swap(dir), dir == kRootInode && name == ".." ? "." : name));
   }
