@@ -10,7 +10,7 @@ void PageWindow::Add(const std::shared_ptr<File>& file, uint64_t offset, uint64_
     std::lock_guard lock(mutex_);
     bytes_ += size_bytes;
     Run* last = runs_.empty() ? nullptr : &runs_.back();
-    if (last != nullptr && last->file == file && last->offset + last->size_bytes == offset &&
+    if (last != nullptr && last->file.lock() == file && last->offset + last->size_bytes == offset &&
         last->size_bytes + size_bytes <= kRunMax) {
       last->size_bytes += size_bytes;
     } else {
@@ -22,7 +22,8 @@ void PageWindow::Add(const std::shared_ptr<File>& file, uint64_t offset, uint64_
       runs_.pop_front();
     }
   }
-  for (const Run& run : out) run.file->DropCached(run.offset, run.size_bytes);
+  for (const Run& run : out)
+    if (const auto open = run.file.lock()) open->DropCached(run.offset, run.size_bytes);
 }
 
 }  // namespace prism::cow

@@ -26,7 +26,7 @@ class PageWindow {
 
  private:
   struct Run {
-    std::shared_ptr<File> file;
+    std::weak_ptr<File> file;  // a segment that has gone is not kept on the disk by this
     uint64_t offset = 0;
     uint64_t size_bytes = 0;
   };

@@ -21,7 +21,7 @@ namespace {
 
 // For the journal's files and the checkpoint's tables, so that a full disk never stops those.
 constexpr uint64_t kReserveBytes = uint64_t{256} << 20;
-constexpr int64_t kFreeCheckInterval_ms = 200;
+constexpr int64_t kFreeCheckInterval_ms = 50;  // in which a disk may take 100 MiB
 constexpr uint32_t kUnitsPerBlock = 4096 / SegmentStore::kUnitBytes;  // of the file system
 
 constexpr size_t kRunMax = 64;  // reads or writes with one system call

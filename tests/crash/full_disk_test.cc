@@ -133,7 +133,7 @@ TEST_F(FullDiskTest, SaysSoAndRecoversByDeletion) {
   for (uint64_t number = count / 2; number < count; ++number)
     EXPECT_TRUE(Remove(number).has_value()) << number;
   EXPECT_TRUE(host_->Drain().has_value());
-  ::usleep(300'000);  // how old what is known about free space may be: 200 ms
+  ::usleep(300'000);  // longer than what is known about free space may be old
 
   const uint64_t again = Fill(2000, error);
   EXPECT_GT(again, 2000 + count / 2 - 8) << "space did not come back";
