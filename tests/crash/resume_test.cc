@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -259,6 +260,7 @@ class ResumeTest : public ::testing::Test {
     }
     server_.reset();
     EXPECT_EQ(Shell("pgrep -f " + folder_.path() + "/ | grep -v $$").output, "");
+    EXPECT_EQ(Shell("grep " + folder_.path() + "/ /proc/mounts").output, "");
   }
 
   void Start() {
@@ -335,6 +337,7 @@ TEST_F(ResumeTest, LocksOfTheDeadAreGivenUp) {
     tried = TryLockElsewhere(other_ + "/locked");
   }
   EXPECT_EQ(tried, 0);
+  EXPECT_EQ(::umount2(at_.c_str(), MNT_DETACH), 0);  // nobody serves it
 }
 
 TEST_F(ResumeTest, OneMountSeesWhatAnotherDidMeanwhile) {
