@@ -233,7 +233,8 @@ void Catalog::SetUncounted(VolumeId id) {
   Volume& volume = *found->second;
   std::unique_lock volume_lock(volume.mutex_);
   std::shared_lock gate(engine_->gate());
-  (void)engine_->journal().Append(UncountedRecord{id}.Encode());  // what follows needs it, not we
+  // Nobody waits for it: it is durable before the change of the totals that comes after it.
+  (void)engine_->journal().Append(UncountedRecord{id}.Encode());
   ApplyUncounted(volume);
 }
 

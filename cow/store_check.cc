@@ -84,7 +84,6 @@ void StoreCheck::CountPieces(const Node& leaf) {
     // In a composed volume: that its part has a block there, which is gone here.
     if (leaf.value(i).empty()) continue;
     Result<std::vector<Piece>> pieces = DecodeExtent(leaf.value(i));
-    if (leaf.value(i).empty()) continue;  // says that there are none, where that is allowed
     if (!pieces || pieces->empty()) {
       report_.Say("node {}: block {} of inode {} does not decode", leaf.id, key.lo, key.ino());
       continue;

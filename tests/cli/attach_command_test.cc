@@ -16,6 +16,7 @@
 
 #include "server/fd_message.h"
 #include "tests/cli/live_server.h"
+#include "tests/support/eventually.h"
 #include "tools/prism/command.h"
 #include "tools/prism/vm_device.h"
 #include "vrpc/socket_endpoint.h"
@@ -24,14 +25,7 @@ namespace prism::tool {
 namespace {
 
 using nlohmann::json;
-
-bool Eventually(const std::function<bool()>& condition) {
-  for (int i = 0; i < 1000; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return false;
-}
+using test::Eventually;
 
 TEST(VmDeviceTest, WhatQemuAndLibvirtAreTold) {
   const VmDevice plain{"vm-1", "/run/prism/vms/vm-1/lane.sock", 20};

@@ -14,12 +14,14 @@
 
 #include "server/control_server.h"
 #include "tests/cli/support.h"
+#include "tests/support/eventually.h"
 #include "tools/prism/control_client.h"
 
 namespace prism::tool {
 namespace {
 
 using nlohmann::json;
+using test::Eventually;
 
 class ControlTest : public testing::Test {
  protected:
@@ -59,13 +61,6 @@ class ControlTest : public testing::Test {
     for (const fs::VolumeInfo& volume : host_.List()) names.push_back(volume.name);
     std::sort(names.begin(), names.end());
     return names;
-  }
-  bool Eventually(const std::function<bool()>& condition) {
-    for (int i = 0; i < 500; ++i) {
-      if (condition()) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    return false;
   }
 
   TemporaryDirectory directory_;

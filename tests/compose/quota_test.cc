@@ -1,14 +1,11 @@
 // Quotas of composed volumes: hard from the first moment, though nobody has counted their files.
 #include "tests/compose/fixture.h"
+#include "tests/support/noise.h"
 
 namespace prism::compose {
 namespace {
 
-std::string Noise(size_t size, uint32_t seed) {
-  std::string text(size, '\0');
-  for (char& c : text) c = static_cast<char>(seed = seed * 1664525u + 1013904223u, seed >> 24 | 1);
-  return text;
-}
+using test::Noise;
 
 class ComposeQuota : public Compose {
  protected:

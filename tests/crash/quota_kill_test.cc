@@ -11,6 +11,7 @@
 
 #include "fs/core/host.h"
 #include "fs/core/store_check.h"
+#include "tests/support/noise.h"
 #include "tests/support/result.h"
 #include "tests/support/temp_dir.h"
 
@@ -19,18 +20,13 @@ namespace {
 
 using fs::Caller;
 using test::Must;
+using test::Noise;
 
 constexpr uint64_t kQuota = 3 << 20;
 constexpr uint64_t kInodes = 150;
 // Saving makes nodes, which are not asked for (docs/DESIGN.md).
 constexpr uint64_t kNodes = kQuota / 20;
 const std::vector<std::string> kVolumes = {"whole", "exclusive", "composed", "composed-exclusive"};
-
-std::string Noise(size_t size, uint32_t seed) {
-  std::string text(size, '\0');
-  for (char& c : text) c = static_cast<char>(seed = seed * 1664525u + 1013904223u, seed >> 24 | 1);
-  return text;
-}
 
 Err Write(fs::FileSystem& files, InodeId ino, uint64_t offset, const std::string& data) {
   fs::WriteArgs write;

@@ -13,6 +13,7 @@
 #include "fs/core/host.h"
 #include "fs/core/inode_record.h"
 #include "fs/core/store_check.h"
+#include "tests/support/noise.h"
 #include "tests/support/result.h"
 #include "tests/support/temp_dir.h"
 
@@ -21,12 +22,7 @@ namespace prism::fs {
 using cow::ItemType;
 using cow::Table;
 using test::Must;
-
-inline std::string Noise(size_t size, uint32_t seed) {
-  std::string text(size, '\0');
-  for (char& c : text) c = static_cast<char>(seed = seed * 1664525u + 1013904223u, seed >> 24 | 1);
-  return text;
-}
+using test::Noise;
 
 inline InodeId Make(FileSystem& fs, InodeId dir, const std::string& name, FileType type,
                     std::string_view data = {}) {

@@ -8,10 +8,7 @@ import pathlib
 import re
 import secrets
 import socket
-import statistics
 import struct
-import threading
-import time
 
 import support
 
@@ -112,52 +109,6 @@ class Neighbour:
         self._memory.close()
 
 
-class Load:
-    """A program that works on a volume, by the pace of which the server is judged."""
-
-    def __init__(self, directory):
-        self._directory = directory
-        self._times = {}
-        self._phase = None
-        self._ended = threading.Event()
-        self.failure = None
-        self._thread = threading.Thread(target=self._run)
-
-    def enter(self, phase):
-        """From the first time on, it works."""
-        self._phase = phase
-        if self._thread.ident is None:
-            self._thread.start()
-
-    def end(self):
-        self._ended.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _run(self):
-        number = 0
-        while not self._ended.wait(0.001):
-            path = self._directory / str(number)
-            start = time.monotonic()
-            try:
-                path.mkdir()
-                path.rmdir()
-            except OSError as failure:
-                self.failure = failure
-                return
-            self._times.setdefault(self._phase, []).append(time.monotonic() - start)
-            number += 1
-
-    def summary(self, phase):
-        """Of a mkdir and an rmdir together, in us."""
-        times = sorted(self._times.get(phase, []))
-        if not times:
-            return None
-        return {"p50": round(statistics.median(times) * 1e6),
-                "p99": round(times[len(times) * 99 // 100] * 1e6),
-                "max": round(times[-1] * 1e6), "calls": len(times)}
-
-
 class IsolationTest(support.GuestTest):
 
     def setUp(self):
@@ -174,7 +125,7 @@ class IsolationTest(support.GuestTest):
 
     def test_everything_that_the_device_offers(self):
         job = JOB.replace("CANARY", self.neighbour.canary.hex())
-        load = Load(self.mount)
+        load = support.Load(self.mount)
         self.addCleanup(load.end)
         guest = self.start_guest("--lane", "shm", "--mode", "bare", "--program", DEVICE_ATTACK,
                                  "--job", job, "bad")

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -153,9 +154,57 @@ class Qmp:
         self._socket.close()
 
 
+class Load:
+    """A program that works on a volume, by the pace of which the server is judged: a mkdir and an
+    rmdir together, again and again."""
+
+    def __init__(self, directory):
+        self._path = directory / "load"
+        self._times = {}
+        self._phase = None
+        self._ended = threading.Event()
+        self.failure = None
+        self._thread = threading.Thread(target=self._run)
+
+    def enter(self, phase):
+        """From the first time on, it works."""
+        self._times.setdefault(phase, [])
+        self._phase = phase
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def end(self):
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self):
+        while not self._ended.wait(0.001):
+            start_s = time.monotonic()
+            try:
+                self._path.mkdir()
+                self._path.rmdir()
+            except OSError as failure:
+                self.failure = failure
+                return
+            self._times[self._phase].append(time.monotonic() - start_s)
+
+    def times_s(self, phase):
+        return sorted(self._times.get(phase, []))
+
+    def summary(self, phase):
+        """In us; None: nothing was done in it."""
+        times = self.times_s(phase)
+        if not times:
+            return None
+        return {"p50": round(statistics.median(times) * 1e6),
+                "p99": round(times[len(times) * 99 // 100] * 1e6),
+                "max": round(times[-1] * 1e6), "calls": len(times)}
+
+
 class Neighbour:
     """Another attached machine whose volume a program works on; in the host, for its speed is what is
-    of interest. `median_s` and `worst_s` are of the operations since `begin`."""
+    of interest."""
 
     def __init__(self, server, name):
         self._server, self._directory = server, server.directory / name
@@ -164,43 +213,30 @@ class Neighbour:
         vm = f"vm-{name}"
         port = server.json("attach", vm, "--volume", name)["socket"]
         server.prism("mount", "--socket", port, name, str(self._directory))
-        self._times, self._ended, self._failure = [], threading.Event(), None
-        self._thread = threading.Thread(target=self._work)
-        self._thread.start()
-
-    def _work(self):
-        path = self._directory / "directory"
-        while not self._ended.wait(0.002):
-            start_s = time.monotonic()
-            try:
-                path.mkdir()
-                path.rmdir()
-            except OSError as failure:
-                self._failure = failure
-                return
-            self._times.append(time.monotonic() - start_s)
+        self._load, self._phase, self._is_ended = Load(self._directory), 0, False
+        self._load.enter(0)
 
     def begin(self):
-        self._times = []
+        self._phase += 1
+        self._load.enter(self._phase)
 
     def seconds(self):
         """Median and worst of the operations since `begin`; waits until there have been some."""
         end_s = time.monotonic() + PATIENCE_S
-        while len(self._times) < 20:
-            if self._failure is not None or time.monotonic() > end_s:
-                raise AssertionError(f"the neighbour does not go on: {self._failure}")
+        while len(times := self._load.times_s(self._phase)) < 20:
+            if self._load.failure is not None or time.monotonic() > end_s:
+                raise AssertionError(f"the neighbour does not go on: {self._load.failure}")
             time.sleep(0.01)
-        times = sorted(self._times)
         return times[len(times) // 2], times[-1]
 
     def end(self):
-        if self._ended.is_set():
+        if self._is_ended:
             return
-        self._ended.set()
-        self._thread.join()
+        self._is_ended = True
+        self._load.end()
         self._server.prism("umount", str(self._directory))
-        if self._failure is not None:
-            raise AssertionError(f"the neighbour was disturbed: {self._failure}")
+        if self._load.failure is not None:
+            raise AssertionError(f"the neighbour was disturbed: {self._load.failure}")
 
 
 class Done:

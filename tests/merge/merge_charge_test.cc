@@ -1,18 +1,14 @@
 // What an exclusive quota counts after a volume was given another content.
 #include "fs/core/store_check.h"
 #include "tests/merge/merge_fixture.h"
+#include "tests/support/noise.h"
 
 namespace prism::mergetest {
 namespace {
 
 using test::ErrOf;
 using test::Must;
-
-std::string Noise(size_t size, uint32_t seed) {
-  std::string text(size, '\0');
-  for (char& c : text) c = static_cast<char>(seed = seed * 1664525u + 1013904223u, seed >> 24 | 1);
-  return text;
-}
+using test::Noise;
 
 class MergeCharge : public MergeTest {
  protected:

@@ -204,40 +204,43 @@ class CountsTooMuch : public ModelHost {
   }
 };
 
-// One rule of each kind is not followed as it should be.
-template <fs::ComposeRule::Kind kKind>
-class ForgetsRules : public ModelHost {
+// Composes by other rules than it was told.
+class ChangesRules : public ModelHost {
  public:
   using ModelHost::ModelHost;
   Outcome<fs::VolumeInfo> Compose(std::string_view name, const fs::ComposeOptions& options,
                                   std::string_view request_key) override {
+    fs::ComposeOptions changed = options;
+    Change(changed);
+    return ModelHost::Compose(name, changed, request_key);
+  }
+
+ private:
+  virtual void Change(fs::ComposeOptions& options) = 0;
+};
+
+template <fs::ComposeRule::Kind kKind>
+class ForgetsRules : public ChangesRules {
+  using ChangesRules::ChangesRules;
+  void Change(fs::ComposeOptions& options) override {
     fs::ComposeOptions others = options;
     std::erase_if(others.rules, [](const auto& rule) { return rule.kind == kKind; });
-    if (others.rules.empty() && others.base.empty()) others = options;
-    return ModelHost::Compose(name, others, request_key);
+    if (!others.rules.empty() || !others.base.empty()) options = others;
   }
 };
 
-class KeepsWhatWasVolatile : public ModelHost {
- public:
-  using ModelHost::ModelHost;
-  Outcome<fs::VolumeInfo> Compose(std::string_view name, const fs::ComposeOptions& options,
-                                  std::string_view request_key) override {
-    fs::ComposeOptions changed = options;
-    for (fs::ComposeRule& rule : changed.rules)
+class KeepsWhatWasVolatile : public ChangesRules {
+  using ChangesRules::ChangesRules;
+  void Change(fs::ComposeOptions& options) override {
+    for (fs::ComposeRule& rule : options.rules)
       if (rule.kind == fs::ComposeRule::Kind::kVolatile) rule.kind = fs::ComposeRule::Kind::kEmpty;
-    return ModelHost::Compose(name, changed, request_key);
   }
 };
 
-class LetsReadOnlyPartsChange : public ModelHost {
- public:
-  using ModelHost::ModelHost;
-  Outcome<fs::VolumeInfo> Compose(std::string_view name, const fs::ComposeOptions& options,
-                                  std::string_view request_key) override {
-    fs::ComposeOptions changed = options;
-    for (fs::ComposeRule& rule : changed.rules) rule.read_only = false;
-    return ModelHost::Compose(name, changed, request_key);
+class LetsReadOnlyPartsChange : public ChangesRules {
+  using ChangesRules::ChangesRules;
+  void Change(fs::ComposeOptions& options) override {
+    for (fs::ComposeRule& rule : options.rules) rule.read_only = false;
   }
 };
 

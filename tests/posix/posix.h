@@ -74,8 +74,8 @@ class Posix : public ::testing::Test {
   std::string dir_;
 };
 
-// Only root can become somebody else, make devices, give files away.
-#define NEEDS_ROOT() \
-  if (geteuid() != 0) GTEST_SKIP() << "needs root, which can do what this claims"
+#define NEEDS_ROOT()  \
+  if (geteuid() != 0) \
+  GTEST_SKIP() << "needs root, to be somebody else, make devices or give files away"
 
 }  // namespace prism::posix

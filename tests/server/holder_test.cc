@@ -22,20 +22,14 @@
 #include "server/unix_listener.h"
 #include "tests/cli/support.h"
 #include "tests/server/channel.h"
+#include "tests/support/eventually.h"
 #include "tests/support/processor_time.h"
 
 namespace prism::server {
 namespace {
 
+using test::Eventually;
 using tool::TemporaryDirectory;
-
-bool Eventually(const std::function<bool()>& condition) {
-  for (int i = 0; i < 500; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return false;
-}
 
 class HolderTest : public testing::Test {
  protected:
